@@ -110,16 +110,16 @@ pub fn look(ctx: *const NfContext) {
     if last == word && state.status & CONFIRMED != 0 {
         return count(counter::SETTLED);
     }
-    let (outcome, word) = tell(conn, &state, tag, word);
+    let (outcome, word) = report_changes(conn, &state, tag, word);
     if outcome == Outcome::Recorded || outcome == Outcome::Filtered {
         // SAFETY: as above.
         unsafe { slot.write_volatile(word) };
     }
 }
 
-/// Reports a flow, twice if it changes meanwhile; returns what its slot is to hold.
+/// Reports a flow, twice if it changes meanwhile; returns the new contents of its slot.
 #[inline(always)]
-fn tell(conn: Conn, state: &State, tag: u64, word: u64) -> (Outcome, u64) {
+fn report_changes(conn: Conn, state: &State, tag: u64, word: u64) -> (Outcome, u64) {
     let outcome = conn.report(state);
     count(match outcome {
         Outcome::Recorded => counter::RECORDED,

@@ -97,7 +97,7 @@ impl Io<Engine> for EmptyKernel {
         Ok(0)
     }
 
-    fn tell(&mut self, engine: &mut Engine, _: Instant) -> Result<(), Infallible> {
+    fn report(&mut self, engine: &mut Engine, _: Instant) -> Result<(), Infallible> {
         while engine.poll_event().is_some() {}
         Ok(())
     }

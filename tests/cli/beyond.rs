@@ -175,7 +175,7 @@ fn a_buffer_size_is_that_of_the_socket_that_events_come_from() {
 /// More than rings and socket hold, while the reader stands still: it goes on, and what it shows and what it says it
 /// has lost are all there was.
 #[test]
-fn events_that_are_lost_are_counted_and_told_at_the_end() {
+fn events_that_are_lost_are_counted_and_reported_at_the_end() {
     const FLOWS: u32 = 60_000;
     let side = ours();
     side.prepare("empty");
@@ -199,11 +199,12 @@ fn events_that_are_lost_are_counted_and_told_at_the_end() {
     side.heard(child.id());
     let done = side.interrupt(&mut child);
     let shown = done.stdout.lines().count() as u64;
-    let told = done.stderr.lines().find_map(|line| {
+    let reported = done.stderr.lines().find_map(|line| {
         let (_, line) = line.split_once("): ")?;
         line.strip_suffix(" events were lost: they came faster than they could be shown (try -b).")
     });
-    let lost: u64 = told.unwrap_or_else(|| panic!("{}", done.stderr)).parse().expect("a number");
+    let lost: u64 =
+        reported.unwrap_or_else(|| panic!("{}", done.stderr)).parse().expect("a number");
     assert!(shown > 100 && lost > 100, "{shown} shown, {lost} lost");
     assert_eq!(shown + lost, u64::from(FLOWS));
     assert_eq!(done.exit, 0);
@@ -217,7 +218,7 @@ fn an_update_that_changes_nothing_is_no_event() {
     let mut child = side.listening(&script::words("-E -e UPDATES"));
     // Made while a listener is there: the kernel gives no events to a flow that began before.
     side.prepare("states");
-    // Not by `output`, whose files the listener has.
+    // `output` would add its own files, and the listener has those.
     let update = |change: &str| {
         let words = script::words(&format!("-U -p tcp -s 10.0.0.9 {change}"));
         side.within(|| Command::new(side.program()).args(words).output().expect("it starts"))
@@ -271,20 +272,20 @@ fn a_reader_that_has_gone_ends_the_program_silently_in_every_form() {
 }
 
 #[test]
-fn what_cannot_be_written_is_told_in_every_form_and_done_all_the_same() {
+fn what_cannot_be_written_is_reported_in_every_form_and_done_all_the_same() {
     let side = ours();
     side.prepare("many");
     let full = || Stdio::from(File::options().write(true).open("/dev/full").expect("it is there"));
-    let told = |form: &str| {
+    let reported = |form: &str| {
         let done = side.writing_to(form, full());
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(said.ends_with(": write error: No space left on device\n"), "{form}: {said}");
         assert_eq!(said.matches("write error").count(), 1, "{form}: {said}");
         assert_eq!(done.status.code(), Some(1), "{form}");
     };
-    FORMS.into_iter().for_each(told);
+    FORMS.into_iter().for_each(reported);
     assert_eq!(count(&side), 60);
-    told("-D -o xml");
+    reported("-D -o xml");
     assert_eq!(count(&side), 0);
 }
 
@@ -305,7 +306,7 @@ fn a_listener_whose_output_is_gone_ends() {
     }
 }
 
-/// Who changed a flow is named, as long as it is there to be found.
+/// Events name the program that changed a flow, as long as it is there to be found.
 #[test]
 fn events_name_the_program_that_caused_them() {
     let side = ours();

@@ -25,7 +25,7 @@ impl Drop for Module {
 }
 
 /// Code, standard output and standard error.
-fn told(output: &Output) -> (Option<i32>, String, String) {
+fn result_of(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -36,7 +36,7 @@ fn nfct(stage: &Stage, brand: Brand, args: &[&str]) -> (Option<i32>, String, Str
         Brand::Original => "/usr/sbin/nfct".into(),
     };
     let mut command = Command::new(program);
-    told(&stage.router.within(|| command.args(args).output().expect("it starts")))
+    result_of(&stage.router.within(|| command.args(args).output().expect("it starts")))
 }
 
 fn daemon(stage: &Stage, brand: Brand, setup: &str) -> (Option<i32>, String, String) {
@@ -49,7 +49,7 @@ fn daemon(stage: &Stage, brand: Brand, setup: &str) -> (Option<i32>, String, Str
     fs::write(&path, text.replace('@', &stem).replace("Setup S", setup)).expect("a file");
     let mut command = Command::new(brand.program());
     command.arg("-C").arg(&path);
-    told(&stage.router.within(|| command.output().expect("it starts")))
+    result_of(&stage.router.within(|| command.output().expect("it starts")))
 }
 
 #[test]

@@ -37,9 +37,13 @@ fn packets_pass_without_help_when_the_daemon_is_killed_and_with_it_when_it_is_ba
         let (_, rest) = line.split_once("configuring helper `")?;
         rest.split_once('\'').map(|(name, _)| name.to_owned())
     };
-    let told: Vec<_> = log.lines().filter_map(named).collect();
+    let named_types: Vec<_> = log.lines().filter_map(named).collect();
     let of_file = HELPERS.map(|(name, ..)| name).into_iter().chain(["ftp"]);
-    assert_eq!(told, of_file.rev().collect::<Vec<_>>(), "the last type of the file comes first");
+    assert_eq!(
+        named_types,
+        of_file.rev().collect::<Vec<_>>(),
+        "the last type of the file comes first"
+    );
     daemon.kill_hard();
     assert_eq!(request(&stage), 0, "nobody helps");
     drop(daemon);
@@ -72,11 +76,11 @@ fn helpers_and_metrics_go_on_as_another_user_than_root() {
         write!(stream, "GET /metrics HTTP/1.0\r\nHost: x\r\n\r\n").expect("it reads");
         stream.read_to_string(&mut scraped).expect("it answers");
     });
-    let told = |line: &&str| {
+    let counted = |line: &&str| {
         line.starts_with("ctflow_helper_packets_accepted_total{helper=\"tftp\"")
             && line.ends_with(" 1")
     };
-    assert!(scraped.lines().any(|line| told(&line)), "{scraped}");
+    assert!(scraped.lines().any(|line| counted(&line)), "{scraped}");
     assert!(scraped.lines().any(|line| line == "ctflow_up 1"), "{scraped}");
 }
 
@@ -215,7 +219,7 @@ fn a_changed_configuration_serves_other_helpers_and_objects_are_disabled_at_the_
     });
     let other = other.expect("the queue is free");
     reload("Type sane inet6 tcp { QueueNum 2 }");
-    wait_until("that is told", || daemon.log().contains("old configuration stay in force"));
+    wait_until("that is logged", || daemon.log().contains("old configuration stay in force"));
     let log = daemon.log();
     assert!(log.contains("taking queue 2 for the helper `sane': Operation not permitted"), "{log}");
     assert_eq!(served(&daemon), ["\"rpc\""]);
@@ -228,7 +232,7 @@ fn a_changed_configuration_serves_other_helpers_and_objects_are_disabled_at_the_
 }
 
 #[test]
-fn a_helper_that_the_kernel_lacks_is_told_in_the_originals_words() {
+fn a_helper_that_the_kernel_lacks_is_reported_in_the_originals_words() {
     let _alone = alone();
     let (stage, files) = (Stage::new(), Files::new());
     let path = files.path().join("d.conf");
@@ -242,10 +246,10 @@ fn a_helper_that_the_kernel_lacks_is_told_in_the_originals_words() {
     for words in ["trying to configure cthelper `slp': Invalid argument", "Setup on"] {
         assert!(said.contains(words), "{said}");
     }
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines = "configuring helper `slp' with queuenum=1 and queuelen=1024";
-    assert!(told.contains(lines), "{told}");
-    assert!(told.contains("policy name=slp expect_timeout=16 expect_max=8"), "{told}");
+    assert!(printed.contains(lines), "{printed}");
+    assert!(printed.contains("policy name=slp expect_timeout=16 expect_max=8"), "{printed}");
 
     // As people do who configure no `Setup`.
     let key = HelperKey { name: "slp".into(), l3_protocol: V6, l4_protocol: 17 };

@@ -4,7 +4,7 @@ use crate::queue::Queue;
 use crate::stage::{CLIENT, Nat, SERVER, Stage, alone, conf, datagrams, start};
 use rustix::process::Signal;
 use tests::daemon::{Brand, Files};
-use tests::wait::{wait_or_tell, wait_until};
+use tests::wait::{wait_or_explain, wait_until};
 
 /// The queue of TFTP.
 const QUEUE: u16 = 11;
@@ -61,6 +61,6 @@ fn as_many_packets_wait_as_the_queue_holds_and_what_is_dropped_beyond_is_counted
         let numbers = numbers.map(|name| tftp[0][name].as_u64().expect("a number"));
         if numbers == [all, all, BEYOND] { Ok(()) } else { Err(tftp[0].clone()) }
     };
-    wait_or_tell(passed, |told| format!("not each packet that waited has its verdict: {told}"));
+    wait_or_explain(passed, |last| format!("not each packet that waited has its verdict: {last}"));
     assert_eq!(Queue::of(&stage, QUEUE), Queue { waiting: 0, no_room: BEYOND, ..full });
 }

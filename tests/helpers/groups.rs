@@ -77,7 +77,7 @@ fn a_daemon_for_ssdp_and_mdns_alone_helps_a_machine_that_asks() {
     for name in ["mdns", "ssdp"] {
         let key = HelperKey { name: name.into(), l3_protocol: 2, l4_protocol: 17 };
         let policy = key.known_policy().expect("it is known");
-        // It may be there from another test.
+        // The helper may be there from another test.
         let added = Client::open().and_then(|mut client| client.add_helper(&key, policy));
         drop(added);
     }
@@ -155,11 +155,11 @@ fn location(stage: &Stage, nat: Nat) {
     server.send_to(answer.as_bytes(), asker).expect("it is sent");
     let (len, _) = client.recv_from(&mut bytes).expect("the answer passes");
     let text = String::from_utf8_lossy(&bytes[..len]).into_owned();
-    let told = place(&text, "http://");
-    assert_eq!(told.0, nat.server(), "{text}");
+    let announced = place(&text, "http://");
+    assert_eq!(announced.0, nat.server(), "{text}");
     let masters = [(CLIENT, from), (nat.server(), 1900)];
-    stage.expects(&Expected::from_anybody("ssdp", 6, told, masters));
-    let _client = connect(&stage.client, told.0, told.1);
+    stage.expects(&Expected::from_anybody("ssdp", 6, announced, masters));
+    let _client = connect(&stage.client, announced.0, announced.1);
     accept_from(&listener, nat.client());
     stage.router.sh("conntrack -F expect");
 }
@@ -191,11 +191,11 @@ fn subscription(stage: &Stage, nat: Nat) {
     let mut bytes = [0; 500];
     let len = server.read(&mut bytes).expect("the request passes");
     let text = String::from_utf8_lossy(&bytes[..len]).into_owned();
-    let told = place(&text, "<http://");
-    assert_eq!(told.0, nat.client(), "{text}");
+    let announced = place(&text, "<http://");
+    assert_eq!(announced.0, nat.client(), "{text}");
     let masters = [(CLIENT, from), (nat.server(), 2869)];
-    stage.expects(&Expected::once("ssdp", 6, SERVER, told, masters));
-    let _server = connect(&stage.server, told.0, told.1);
+    stage.expects(&Expected::once("ssdp", 6, SERVER, announced, masters));
+    let _server = connect(&stage.server, announced.0, announced.1);
     accept_from(&listener, nat.server());
     stage.router.sh("conntrack -F expect");
 }

@@ -5,7 +5,7 @@
 
 use crate::stage::alone;
 use host::nfnetlink::Client;
-use tests::wait::wait_or_tell;
+use tests::wait::wait_or_explain;
 
 /// Flushes until nothing is left: the kernel says yes to a flush that took one object away, whatever it left
 /// (`nfnl_cthelper_del`, kernel v6.12 `net/netfilter/nfnetlink_cthelper.c`).
@@ -18,5 +18,5 @@ fn no_object_of_a_helper_stays_in_use() {
         let objects = client.helpers().expect("the kernel lists its helpers");
         if objects.is_empty() { Ok(()) } else { Err((flushed, objects)) }
     };
-    wait_or_tell(&mut left, |left| format!("helpers stay in use: {left:?}"));
+    wait_or_explain(&mut left, |left| format!("helpers stay in use: {left:?}"));
 }

@@ -72,17 +72,17 @@ fn amanda(stage: &Stage, nat: Nat) {
     server.send_to(answer.as_bytes(), asker).expect("it is sent");
     let (len, _) = client.recv_from(&mut bytes).expect("the answer passes");
     let text = String::from_utf8_lossy(&bytes[..len]).into_owned();
-    let told: Vec<u16> = text
+    let ports: Vec<u16> = text
         .split_whitespace()
         .skip_while(|word| *word != "CONNECT")
         .filter_map(|word| word.parse().ok())
         .collect();
-    assert_eq!(told.len(), 3, "{text}");
-    let lines = told.iter().map(|&port| expected(nat, (6, port), [from, 10_080], "amanda").line());
+    assert_eq!(ports.len(), 3, "{text}");
+    let lines = ports.iter().map(|&port| expected(nat, (6, port), [from, 10_080], "amanda").line());
     let mut lines: Vec<_> = lines.collect();
     lines.sort();
     assert_eq!(stage.expected(), lines);
-    for (&port, (listener, _)) in told.iter().zip(&listeners) {
+    for (&port, (listener, _)) in ports.iter().zip(&listeners) {
         connects(stage, nat, port, listener);
     }
 }
@@ -103,9 +103,9 @@ fn sane(stage: &Stage, nat: Nat) {
     let words = [0, u32::from(port), 0x1234, 0];
     server.write_all(words.map(u32::to_be_bytes).as_flattened()).expect("the other end is there");
     let answer = take(&mut client, 16);
-    let told = u16::from_be_bytes([answer[6], answer[7]]);
-    stage.expects(&expected(nat, (6, told), [from, 6566], "sane"));
-    connects(stage, nat, told, &listener);
+    let port = u16::from_be_bytes([answer[6], answer[7]]);
+    stage.expects(&expected(nat, (6, port), [from, 6566], "sane"));
+    connects(stage, nat, port, &listener);
 }
 
 fn tns(stage: &Stage, nat: Nat) {
@@ -125,9 +125,9 @@ fn tns(stage: &Stage, nat: Nat) {
     let value = |name: &str| text.split(name).nth(1).and_then(|rest| rest.split(')').next());
     let host: Ipv4Addr = value("(HOST=").expect("a host").parse().expect("an address");
     assert_eq!(host, nat.server(), "{text}");
-    let told = value("(PORT=").expect("a port").parse().expect("a number");
-    stage.expects(&expected(nat, (6, told), [from, 1521], "tns"));
-    connects(stage, nat, told, &listener);
+    let port = value("(PORT=").expect("a port").parse().expect("a number");
+    stage.expects(&expected(nat, (6, port), [from, 1521], "tns"));
+    connects(stage, nat, port, &listener);
     // The listener's connection goes on: lengths may have changed in it.
     server.write_all(b"more").expect("the other end is there");
     assert_eq!(take(&mut client, 4), b"more");
@@ -177,15 +177,15 @@ fn rpc(stage: &Stage, nat: Nat, protocol: u8, by: Call) {
     let port =
         if protocol == 6 { tcp_port } else { service.local_addr().expect("it is bound").port() };
     let (heard, from) = by(stage, nat, protocol, port);
-    let told = u16::from_be_bytes([heard[26], heard[27]]);
+    let port = u16::from_be_bytes([heard[26], heard[27]]);
     let expected =
-        Expected { permanent: true, ..expected(nat, (protocol, told), [from, 111], "rpc") };
+        Expected { permanent: true, ..expected(nat, (protocol, port), [from, 111], "rpc") };
     stage.expects(&expected);
     if protocol == 6 {
-        connects(stage, nat, told, &listener);
+        connects(stage, nat, port, &listener);
     } else {
         let client = datagrams(&stage.client, CLIENT, 0);
-        client.send_to(b"NFS", (nat.server(), told)).expect("it is sent");
+        client.send_to(b"NFS", (nat.server(), port)).expect("it is sent");
         let mut bytes = [0; 10];
         let (len, asker) = service.recv_from(&mut bytes).expect("the call passes");
         assert_eq!((&bytes[..len], asker.ip()), (&b"NFS"[..], IpAddr::from(nat.client())));
@@ -193,6 +193,6 @@ fn rpc(stage: &Stage, nat: Nat, protocol: u8, by: Call) {
         let (len, from) = client.recv_from(&mut bytes).expect("the answer passes");
         assert_eq!((&bytes[..len], from.ip()), (&b"fine"[..], IpAddr::from(nat.server())));
     }
-    // It outlives its first flow.
+    // The expectation outlives its first flow.
     stage.router.sh("conntrack -F expect");
 }

@@ -34,7 +34,7 @@ impl<'a> Nodes<'a> {
         let b = stage.start(to, "b", &conf(End::B));
         let a = stage.start(from, "a", &conf(End::A));
         let nodes = Self { stage, a, b };
-        nodes.agree("what is told at first arrives", 0);
+        nodes.agree("what is sent at first arrives", 0);
         nodes
     }
 
@@ -63,7 +63,7 @@ fn a_node_that_is_killed_and_starts_again_knows_everything_and_is_known(from: Br
     for round in 1..3 {
         nodes.a.restart(&conf(End::A));
         wait_for_agreement("everything is known again", &nodes.a, &nodes.b);
-        nodes.agree("what is told afterwards arrives", round);
+        nodes.agree("what is sent afterwards arrives", round);
     }
 }
 
@@ -73,7 +73,7 @@ fn its_peer_that_is_killed_and_starts_again_does_so_too(from: Brand, to: Brand) 
     for round in 1..3 {
         nodes.b.restart(&conf(End::B));
         wait_for_agreement("everything is known again", &nodes.a, &nodes.b);
-        nodes.agree("what is told afterwards arrives", round);
+        nodes.agree("what is sent afterwards arrives", round);
     }
 }
 

@@ -19,20 +19,20 @@ pub(crate) fn wait_for_agreement(what: &str, a: &Daemon<'_>, b: &Daemon<'_>) {
         let mut last = String::new();
         let end = std::time::Instant::now() + tests::wait::PATIENCE;
         wait_until(what, || {
-            let (has, told) = (flows(&from.internal()), flows(&to.external()));
-            last = difference(&has, &told);
+            let (has, sent) = (flows(&from.internal()), flows(&to.external()));
+            last = difference(&has, &sent);
             if std::time::Instant::now() >= end {
                 eprintln!("{:?} to {:?}: {last}", from.brand(), to.brand());
             }
-            has == told
+            has == sent
         });
     }
 }
 
-fn difference(has: &BTreeSet<String>, told: &BTreeSet<String>) -> String {
+fn difference(has: &BTreeSet<String>, sent: &BTreeSet<String>) -> String {
     let some = |left: &BTreeSet<String>, right: &BTreeSet<String>| {
         let all: Vec<_> = left.difference(right).cloned().collect();
         format!("{}, such as {:?}", all.len(), &all[..all.len().min(5)])
     };
-    format!("of {} not told: {}; told and gone: {}", has.len(), some(has, told), some(told, has))
+    format!("of {} not sent: {}; sent and gone: {}", has.len(), some(has, sent), some(sent, has))
 }

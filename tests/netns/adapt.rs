@@ -102,7 +102,7 @@ fn talk(sockets: &[UdpSocket; 2], packets: u32) {
 fn assert_missed_nothing(listener: &mut Listener, round: u32) {
     let kernel = || Listener::new(&Settings { choice: Choice::Netlink, ..adapting() }).table();
     let left = || differences(&listener.table(), &kernel());
-    wait_equal("what is told is what the kernel has", left, Vec::<String>::new);
+    wait_equal("what is reported is what the kernel has", left, Vec::<String>::new);
     assert_eq!(listener.source.account().lost, 0, "round {round}");
 }
 
@@ -151,7 +151,7 @@ fn no_change_of_a_flow_is_missed_while_the_hook_takes_over_at_once() {
 
 /// What the hook reported before the tap took over may be old when the hook takes over again.
 #[test]
-fn a_flow_that_is_again_as_the_hook_once_told_it_is_told_again() {
+fn a_flow_that_is_again_as_the_hook_once_reported_it_is_reported_again() {
     let node = Namespace::new();
     node.enter();
     node.nft(RULES);
@@ -165,7 +165,7 @@ fn a_flow_that_is_again_as_the_hook_once_told_it_is_told_again() {
         talk(&sockets, 1);
         let port = sockets[0].local_addr().expect("it is bound").port();
         let flow = listener.table().into_values().find(|flow| flow.orig.ports().0 == port);
-        assert_eq!(flow.expect("it is told of").mark, u32::from(dscp));
+        assert_eq!(flow.expect("it is reported").mark, u32::from(dscp));
     };
     let mut now = clock::now();
     take_the_hook(&mut listener, &mut now);

@@ -10,7 +10,7 @@ use tests::wait::wait_until;
 
 /// Seconds since the machine started.
 fn uptime_s() -> i64 {
-    let text = fs::read_to_string("/proc/uptime").expect("proc tells it");
+    let text = fs::read_to_string("/proc/uptime").expect("proc has it");
     let whole = text.split('.').next().and_then(|seconds| seconds.parse().ok());
     whole.expect("seconds")
 }

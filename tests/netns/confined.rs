@@ -23,8 +23,8 @@ fn has_landlock() -> bool {
 fn is_confined(daemon: &Daemon<'_>) -> bool {
     let log = daemon.log();
     let confined = log.lines().filter(|line| line.contains("(landlock)")).count();
-    let told = log.lines().filter(|line| line.contains("this kernel has no landlock")).count();
-    assert_eq!((confined, told), if has_landlock() { (1, 0) } else { (0, 1) }, "{log}");
+    let logged = log.lines().filter(|line| line.contains("this kernel has no landlock")).count();
+    assert_eq!((confined, logged), if has_landlock() { (1, 0) } else { (0, 1) }, "{log}");
     confined == 1
 }
 
@@ -59,9 +59,9 @@ fn a_reload_that_names_a_file_elsewhere_says_so_and_the_daemon_goes_on() {
         daemon.reload(&new, REFUSED);
         let lines = daemon.log();
         let said =
-            lines.lines().rev().find(|line| line.contains(OUT_OF_REACH)).expect("it is told");
-        let told = format!("{}: `{keyword}`: {}", place(keyword, &path), at(name));
-        assert!(said.contains(&told), "{said}: not {told}");
+            lines.lines().rev().find(|line| line.contains(OUT_OF_REACH)).expect("it is logged");
+        let logged = format!("{}: `{keyword}`: {}", place(keyword, &path), at(name));
+        assert!(said.contains(&logged), "{said}: not {logged}");
         assert!(!other.path().join(name).exists());
     }
     // Beside the old one there is room for others, and for a new file of an old name.

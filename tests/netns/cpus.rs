@@ -105,5 +105,5 @@ fn the_rings_of_many_cpus_are_bounded_and_the_log_says_so() {
     let a = cpus.start("");
     let rings = ring_bytes(&a);
     assert_eq!((rings.len(), rings.iter().sum()), (512, 256 << 20));
-    wait_until("it is told", || a.log().contains("rings of 512 CPUs have 512 KiB each"));
+    wait_until("it is logged", || a.log().contains("rings of 512 CPUs have 512 KiB each"));
 }

@@ -122,7 +122,7 @@ fn it_goes_into_the_background_and_is_ended_by_its_client() {
 }
 
 #[test]
-fn what_fails_at_the_start_in_the_background_is_told_to_the_caller() {
+fn what_fails_at_the_start_in_the_background_is_reported_to_the_caller() {
     let stage = Stage::new();
     let _first = stage.ours("a", &A);
     let path = stage.files.path().join("a.conf");
@@ -131,7 +131,7 @@ fn what_fails_at_the_start_in_the_background_is_told_to_the_caller() {
 }
 
 #[test]
-fn a_configuration_that_is_missing_or_wrong_is_told_with_the_place() {
+fn a_configuration_that_is_missing_or_wrong_is_reported_with_the_place() {
     let stage = Stage::new();
     let output = run_ours(&stage.a, &["-C", "/nonexistent/conntrackd.conf"]);
     check_refusal(&output, &["/nonexistent/conntrackd.conf", "No such file"]);
@@ -140,7 +140,7 @@ fn a_configuration_that_is_missing_or_wrong_is_told_with_the_place() {
 }
 
 #[test]
-fn a_link_that_cannot_be_opened_is_told() {
+fn a_link_that_cannot_be_opened_is_reported() {
     let stage = Stage::new();
     let plain = A.text(stage.files.path(), "a");
     refused(&stage, "a", &plain.replace("Interface va", "Interface nope0"), &["nope0"]);
@@ -149,7 +149,7 @@ fn a_link_that_cannot_be_opened_is_told() {
 }
 
 #[test]
-fn a_log_file_that_cannot_be_opened_is_told() {
+fn a_log_file_that_cannot_be_opened_is_reported() {
     let stage = Stage::new();
     let conf = Conf { log_file: Some("/nonexistent/log".into()), ..A };
     refused(&stage, "a", &conf.text(stage.files.path(), "a"), &["/nonexistent/log"]);

@@ -12,7 +12,7 @@ use tests::daemon::{Brand, run_ctflow};
 use tests::netns::{Namespace, sysctl};
 use tests::solo::{Solo, solo};
 use tests::stage::Stage;
-use tests::wait::{wait_for, wait_or_tell, wait_until};
+use tests::wait::{wait_for, wait_or_explain, wait_until};
 
 /// What doctor says of these checks.
 pub(crate) fn ask(namespace: &Namespace, conf: &str, checks: &str) -> (Output, Value) {
@@ -22,7 +22,7 @@ pub(crate) fn ask(namespace: &Namespace, conf: &str, checks: &str) -> (Output, V
     (output, answer)
 }
 
-/// What it says of one.
+/// The finding of one check.
 pub(crate) fn find(namespace: &Namespace, conf: &str, check: &str) -> Value {
     ask(namespace, conf, check).1["checks"][0].clone()
 }
@@ -55,7 +55,7 @@ fn wait_to_find(namespace: &Namespace, conf: &str, check: &str, status: &str) ->
         finding if finding["status"] == status => Ok(finding),
         finding => Err(finding),
     };
-    wait_or_tell(look, |last| format!("never {status}: {last}"))
+    wait_or_explain(look, |last| format!("never {status}: {last}"))
 }
 
 /// Finds a fault, runs the commands, and sees that the fault is gone.
@@ -81,14 +81,14 @@ fn settings_of_the_kernel_are_mended_by_the_commands() {
 }
 
 #[test]
-fn a_node_that_commits_without_a_gate_is_told_so() {
+fn a_node_that_commits_without_a_gate_gets_a_finding() {
     let stage = Stage::new();
     let conf = stage.files.conf("a", &Conf::new(End::A).ftfw());
     mends(&stage.a, &conf.display().to_string(), "sysctl.tcp", "info");
 }
 
 #[test]
-fn a_namespace_that_tracks_nothing_is_told_so_until_a_rule_asks_for_state() {
+fn a_namespace_that_tracks_nothing_gets_a_finding_until_a_rule_asks_for_state() {
     let stage = Solo::new();
     let conf = stage.write("a", &solo(""));
     let finding = expect(&stage.node, &conf, "conntrack.active", "warning");
@@ -333,7 +333,7 @@ fn a_daemon_logs_at_its_start_what_it_would_find() {
     daemon.wait_to_say("see `ctflow doctor --only sysctl.events`");
     let log = daemon.log();
     assert_eq!(log.matches("--only conf.hashlimit").count(), 1, "{log}");
-    // What it names can be asked for.
+    // `ctflow doctor` finds what the log names.
     expect(&stage.node, &daemon.path("conf").display().to_string(), "conf.hashlimit", "warning");
 }
 

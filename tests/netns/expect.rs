@@ -43,18 +43,18 @@ fn they_are_committed_after_their_flows() {
     }
     let said = |words: &str| b.log().matches(words).count();
     for words in ["Committed 1 new entries", "Committed 1 new expectations"] {
-        wait_equal("each commit is told", || said(words), || 2);
+        wait_equal("each commit is logged", || said(words), || 2);
     }
     assert_eq!(said("can't be committed"), 0, "{}", b.log());
     wait_equal("it is local", || b.internal_expectations(), || lines(&stage.b));
-    // Of two things B could say, A gets the later one only.
+    // Of two states that B could send, A receives only the later one.
     Requests::open(&stage.b).expect(&[data(6000)]);
     wait_until("B's own arrives", || !a.external_expectations().is_empty());
     assert_eq!(a.external_expectations().len(), 1);
 }
 
 #[test]
-fn what_has_no_master_is_counted_and_told() {
+fn what_has_no_master_is_counted_and_logged() {
     let stage = Stage::new();
     let (_a, b, _requests) = announced(&stage, &conf(End::A), &conf(End::B));
     wait_equal("B has both", || b.external_expectations(), || lines(&stage.a));
@@ -182,7 +182,7 @@ fn is_equal(b: &Daemon<'_>) -> bool {
 }
 
 #[test]
-fn r13_7_nodes_of_version_2_tell_them_though_datagrams_are_lost_and_a_commit_takes_them_over() {
+fn r13_7_nodes_of_version_2_send_them_though_datagrams_are_lost_and_a_commit_takes_them_over() {
     let mesh = Mesh::new(2, Family::V4);
     let [mut a, b] = [0, 1].map(|at| node(&mesh, at, ""));
     mesh.lose(0, 10);
@@ -228,7 +228,7 @@ fn r13_7_hot_nodes_of_version_2_have_them_in_their_kernels() {
     assert_eq!(in_a().len(), 2);
     requests.unexpect(&[data(5000)]);
     wait_equal("B's kernel has one", || lines(&mesh.nodes[1]), in_a);
-    wait_equal("and so is told", || b.external_expectations(), in_a);
+    wait_equal("and so is sent", || b.external_expectations(), in_a);
     assert_eq!((b.internal_expectations(), a.external_expectations()), (vec![], vec![]));
     wait_until("both are equal", || is_equal(&a) && is_equal(&b));
 }

@@ -108,7 +108,7 @@ fn invalid_packets() {
 }
 
 #[test]
-fn without_programs_the_kernels_counters_tell_and_the_sums_are_theirs() {
+fn without_programs_the_kernels_counters_report_and_the_sums_are_theirs() {
     let stage = Solo::new();
     let (daemon, mut feed) = node(&stage, "Report off");
     let before = counter(&stage, "invalid");
@@ -116,23 +116,23 @@ fn without_programs_the_kernels_counters_tell_and_the_sums_are_theirs() {
     // The end of the connection makes some more, a while later.
     let wanted = || counter(&stage, "invalid") - before;
     assert!(wanted() > 0, "the kernel calls them invalid");
-    let mut told = 0;
-    while told < wanted() {
+    let mut reported = 0;
+    while reported < wanted() {
         let line = line(&mut feed);
         if line["event"] == "failure" && line["reason"] == Reason::Invalid.name() {
             assert!(line["certainty"] == "counter" && line["orig"].is_null(), "{line}");
-            told += line["count"].as_u64().expect("a number");
+            reported += line["count"].as_u64().expect("a number");
         }
     }
-    assert!(told <= wanted(), "{told} are told");
+    assert!(reported <= wanted(), "{reported} are reported");
     let sums = || counted(&daemon, Reason::Invalid);
     wait_equal("the sums are the kernel's", sums, || [0, 0, wanted()]);
-    wait_until("the log tells", || daemon.log().contains("packets belong to no flow"));
+    wait_until("the log says it", || daemon.log().contains("packets belong to no flow"));
     assert!(!daemon.log().contains("the kernel's counters alone"), "it was asked for");
 }
 
 #[test]
-fn a_daemon_without_the_block_tells_nothing() {
+fn a_daemon_without_the_block_reports_nothing() {
     let stage = Solo::new();
     let daemon = stage.ours("a", &solo(""));
     assert!(daemon.status()["failures"].is_null());
@@ -192,7 +192,7 @@ fn room(flows: &str) {
 }
 
 #[test]
-fn a_full_table_tells_who_was_refused_and_who_was_evicted() {
+fn a_full_table_reports_who_was_refused_and_who_was_evicted() {
     if !is_guest() {
         return;
     }
@@ -210,7 +210,7 @@ fn a_full_table_tells_who_was_refused_and_who_was_evicted() {
     room("65536");
     let refused = counters()[0] - before[0];
     assert_eq!(refused, 50);
-    // They can be evicted.
+    // These flows can be evicted.
     requests.delete(&assured(0..400));
     requests.create(&udp_flows(1000..1800));
     sysctl("net/netfilter/nf_conntrack_buckets", "1024");
@@ -231,9 +231,9 @@ fn a_full_table_tells_who_was_refused_and_who_was_evicted() {
     let [full, gone] = [Reason::TableFull, Reason::Evicted].map(|r| counted(&daemon, r)[1]);
     // The balance is drawn at any time: a record that comes later than a counter was reported by that counter,
     // without addresses.
-    assert!(full > 0 && gone > 0, "{full} and {gone} are told with their addresses");
-    let mut told = [0, 0];
-    while told != [full, gone] {
+    assert!(full > 0 && gone > 0, "{full} and {gone} are reported with their addresses");
+    let mut reported = [0, 0];
+    while reported != [full, gone] {
         let line = line(&mut feed);
         if line["event"] != "failure" || line["certainty"] != "exact" {
             continue;
@@ -242,10 +242,10 @@ fn a_full_table_tells_who_was_refused_and_who_was_evicted() {
         let is_sent = (20_000..20_050).contains(&port) || (21_000..21_300).contains(&port);
         if line["reason"] == "table_full" {
             assert!(is_sent, "{line}");
-            told[0] += 1;
+            reported[0] += 1;
         } else {
             assert_eq!((&line["reason"], line["count"].as_u64()), (&"evicted".into(), Some(1)));
-            told[1] += 1;
+            reported[1] += 1;
         }
     }
 }
@@ -318,7 +318,7 @@ fn race(stage: &Solo, rule: &str, send: impl Fn() + Sync) -> [u64; 3] {
 
 /// Datagrams race for one flow, echo requests for another; for each reason the daemon reports as many as the kernel
 /// counts.
-fn racing_packets_are_told() {
+fn racing_packets_are_reported() {
     let stage = Solo::new();
     let (daemon, _feed) = node(&stage, "Report off");
     let socket = stage.node.within(|| UdpSocket::bind("127.0.0.1:0").expect("a port is free"));
@@ -343,11 +343,11 @@ fn racing_packets_are_told() {
     wait_equal("the sums are the kernel's", sums, || [RACERS - 1, RACERS - 1, 0]);
 }
 
-/// Not in a guest: its `iptables` knows no queues.
+/// Skipped in a guest: its `iptables` knows no queues.
 #[test]
-fn packets_that_race_for_a_flow_are_told_as_the_kernel_counts_them() {
+fn packets_that_race_for_a_flow_are_reported_as_the_kernel_counts_them() {
     if std::env::var_os("CTFLOW_SLOW").is_none() {
-        racing_packets_are_told();
+        racing_packets_are_reported();
     }
 }
 
@@ -382,9 +382,9 @@ fn invalid_packets_are_seen_where_the_kernel_shows_them_and_counted_where_not() 
         seen + unseen
     };
     wait_equal("the sums are the kernel's", sums, wanted);
-    let [seen, told, unseen] = counted(&daemon, Reason::Invalid);
+    let [seen, reported, unseen] = counted(&daemon, Reason::Invalid);
     println!("Linux: {} invalid: {seen} seen, {unseen} by the counter alone", wanted());
-    assert!(seen >= 20 && told >= 20, "{seen} and {told}");
+    assert!(seen >= 20 && reported >= 20, "{seen} and {reported}");
     let mut ports = BTreeSet::new();
     while ports.len() < 20 {
         let line = line(&mut feed);
@@ -442,17 +442,17 @@ fn a_packet_that_clashes_is_counted_once_although_the_kernel_counts_it_twice() {
 }
 
 #[test]
-fn a_packet_that_clashes_tells_both_flows() {
+fn a_packet_that_clashes_reports_both_flows() {
     if !is_guest() {
         return;
     }
     let stage = Solo::new();
     let (daemon, mut feed) = node(&stage, "");
     let (reason, port) = clash(&stage);
-    let told = failures(&mut feed, reason, 1);
-    let (orig, by) = (&told[0]["orig"], &told[0]["by"]["orig"]);
-    assert_eq!((&told[0]["certainty"], orig), (&"exact".into(), by), "{told:?}");
+    let reported = failures(&mut feed, reason, 1);
+    let (orig, by) = (&reported[0]["orig"], &reported[0]["by"]["orig"]);
+    assert_eq!((&reported[0]["certainty"], orig), (&"exact".into(), by), "{reported:?}");
     assert_eq!((orig["sport"].as_u64(), orig["dport"].as_u64()), (Some(port.into()), Some(5353)));
-    assert_eq!(told[0]["zone"], 2);
+    assert_eq!(reported[0]["zone"], 2);
     wait_until("it is counted", || counted(&daemon, reason) == [1, 1, 0]);
 }

@@ -278,7 +278,7 @@ fn events(source: &mut Source, of: Change) -> usize {
     kinds.len()
 }
 
-fn only_old_flows_are_told_of(choice: Choice) {
+fn only_old_flows_are_reported(choice: Choice) {
     const AGE: u64 = 3_600_000_000_000;
     let node = Namespace::new();
     let mut requests = Requests::open(&node);
@@ -318,13 +318,13 @@ fn only_old_flows_are_told_of(choice: Choice) {
 }
 
 #[test]
-fn only_old_flows_are_told_of_by_the_tap() {
-    only_old_flows_are_told_of(Choice::Tap);
+fn only_old_flows_are_reported_by_the_tap() {
+    only_old_flows_are_reported(Choice::Tap);
 }
 
 #[test]
-fn only_old_flows_are_told_of_by_netlink() {
-    only_old_flows_are_told_of(Choice::Netlink);
+fn only_old_flows_are_reported_by_netlink() {
+    only_old_flows_are_reported(Choice::Netlink);
 }
 
 /// A state that is refused keeps news back, but not the end.

@@ -106,7 +106,7 @@ fn a_filter_that_changes_under_churn_leaves_the_filtered_table_through_netlink()
     filters_change_under_churn("netlink");
 }
 
-fn short_flows_are_not_told(source: &str) {
+fn short_flows_are_not_reported(source: &str) {
     let stage = Stage::new();
     let b = stage.ours("b", &Conf::new(End::B));
     let general = format!("NetlinkOverrunResync off\n EventSource {source}");
@@ -131,17 +131,17 @@ fn short_flows_are_not_told(source: &str) {
 }
 
 #[test]
-fn short_flows_are_not_told_by_the_tap() {
-    short_flows_are_not_told("tap");
+fn short_flows_are_not_reported_by_the_tap() {
+    short_flows_are_not_reported("tap");
 }
 
 #[test]
-fn short_flows_are_not_told_by_netlink() {
-    short_flows_are_not_told("netlink");
+fn short_flows_are_not_reported_by_netlink() {
+    short_flows_are_not_reported("netlink");
 }
 
 #[test]
-fn short_flows_are_not_told_where_shards_share_the_flows() {
+fn short_flows_are_not_reported_where_shards_share_the_flows() {
     let stage = Solo::new();
     let daemon = stage.ours("a", &conf("tap\n Shards 2", "MinimumAge 700"));
     let mut requests = Requests::open(&stage.node);
@@ -151,8 +151,8 @@ fn short_flows_are_not_told_where_shards_share_the_flows() {
     requests.delete(&udp_flows(60..70));
     wait_equal("ends are heard of", || daemon.internal().len(), || 30);
     // Another thread writes them.
-    let told = || daemon.file("records").lines().count();
-    wait_equal("ten are told, and nothing of the others", told, || 10);
+    let recorded = || daemon.file("records").lines().count();
+    wait_equal("ten are recorded, and nothing of the others", recorded, || 10);
 }
 
 /// A flow whose state or mark leaves the filter is no zombie.

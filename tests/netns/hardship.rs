@@ -157,7 +157,7 @@ fn a_peer_that_comes_back_on_a_new_cable_is_served_again() {
 
 /// Defect 17 of the original: a full table is only counted.
 #[test]
-fn full_tables_are_told_once_counted_and_get_room_again() {
+fn full_tables_are_logged_once_counted_and_get_room_again() {
     let stage = Stage::new();
     let small = |end| Conf { hash_limit: 100, ..Conf::new(end) };
     let b = stage.ours("b", &small(End::B));
@@ -176,7 +176,7 @@ fn full_tables_are_told_once_counted_and_get_room_again() {
 }
 
 #[test]
-fn a_full_table_of_the_receiver_is_told_once_too() {
+fn a_full_table_of_the_receiver_is_logged_once_too() {
     let stage = Stage::new();
     let b = stage.ours("b", &Conf { hash_limit: 100, ..Conf::new(End::B) });
     let _a = stage.ours("a", &Conf::new(End::A));

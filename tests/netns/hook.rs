@@ -60,7 +60,7 @@ impl Io<Engine> for Kernel<'_> {
         Ok(0)
     }
 
-    fn tell(&mut self, engine: &mut Engine, _: Instant) -> Result<(), Infallible> {
+    fn report(&mut self, engine: &mut Engine, _: Instant) -> Result<(), Infallible> {
         while engine.poll_event().is_some() {}
         Ok(())
     }
@@ -291,12 +291,12 @@ fn ping(to: IpAddr) {
 
 /// What one table says and the other does not.
 pub(crate) fn differences(
-    told: &BTreeMap<String, Flow>,
+    reported: &BTreeMap<String, Flow>,
     kernel: &BTreeMap<String, Flow>,
 ) -> Vec<String> {
-    let keys: BTreeSet<_> = told.keys().chain(kernel.keys()).collect();
-    let differ = keys.into_iter().filter(|&key| told.get(key) != kernel.get(key));
-    differ.map(|key| format!("{key}:\n{:?}\n{:?}", told.get(key), kernel.get(key))).collect()
+    let keys: BTreeSet<_> = reported.keys().chain(kernel.keys()).collect();
+    let differ = keys.into_iter().filter(|&key| reported.get(key) != kernel.get(key));
+    differ.map(|key| format!("{key}:\n{:?}\n{:?}", reported.get(key), kernel.get(key))).collect()
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn all_sources_end_with_the_table_that_the_kernel_has() {
     let kernel = || Listener::new(&settings(Choice::Netlink)).table();
     for listener in &mut listeners {
         let name = listener.source.name();
-        let what = format!("what the {name} tells is what the kernel has");
+        let what = format!("what the {name} reports is what the kernel has");
         let left = || differences(&listener.table(), &kernel());
         wait_equal(&what, left, Vec::<String>::new);
         assert_eq!(listener.source.account().lost, 0);
@@ -366,7 +366,7 @@ fn ends() -> (UdpSocket, UdpSocket, u16) {
 }
 
 #[test]
-fn a_flow_is_told_once_and_each_packet_is_counted_once() {
+fn a_flow_is_reported_once_and_each_packet_is_counted_once() {
     netns::enter_new();
     let mut source = open(&hook());
     let (socket, sink, port) = ends();
@@ -385,7 +385,7 @@ fn a_flow_is_told_once_and_each_packet_is_counted_once() {
 }
 
 #[test]
-fn what_found_a_ring_full_is_counted_and_told_by_the_next_packet() {
+fn what_found_a_ring_full_is_counted_and_reported_by_the_next_packet() {
     netns::enter_new();
     // One page of ring holds 30 records, and eight CPUs share their rings.
     let mut listener = Listener::new(&Settings { ring_bytes: 4096, ..hook() });
@@ -512,8 +512,12 @@ fn a_daemon_on_the_hook_holds_what_the_kernel_holds() {
     routed.talk();
     let mut kernel = || conntrack::sources(&conntrack::lines(&stage.node));
     wait_equal("the tables are equal", || conntrack::sources(&daemon.internal()), &mut kernel);
-    let told = daemon.status()["events"]["hook"]["recorded"].as_u64().expect("it is a number");
-    assert!(told >= kernel().len() as u64, "{told} are told of {} flows", kernel().len());
+    let reported = daemon.status()["events"]["hook"]["recorded"].as_u64().expect("it is a number");
+    assert!(
+        reported >= kernel().len() as u64,
+        "{reported} are reported, of {} flows",
+        kernel().len()
+    );
     routed.router.sh("conntrack -F");
     wait_equal("all have ended", || daemon.internal().len(), || 0);
 }

@@ -28,13 +28,13 @@ fn open(filter: KernelFilter) -> Source {
 }
 
 /// The records: flows, and whether they have ended.
-fn told(source: &mut Source) -> Vec<(Flow, bool)> {
+fn records(source: &mut Source) -> Vec<(Flow, bool)> {
     let mut all = Vec::new();
     let mut sink = |heard: Heard<'_>, _| match heard {
         Heard::Packet(bytes) => {
             all.push((wire::packet::decode(bytes, 100).expect("a record").flow, false));
         }
-        Heard::Grown(_) => panic!("only queues tell of those"),
+        Heard::Grown(_) => panic!("only queues hand out those"),
         Heard::Message(bytes) => {
             let raw = Messages::new(bytes).next().expect("one message").expect("it is whole");
             let Ok(Message::Flow { event, flow }) = decode(&raw) else { panic!("no event") };
@@ -47,9 +47,9 @@ fn told(source: &mut Source) -> Vec<(Flow, bool)> {
 }
 
 /// As far as a filter lets it pass, and each thing once.
-fn passing(told: &[(Flow, bool)], filter: &Filter) -> BTreeSet<(FlowKey, u32, bool)> {
+fn passing(records: &[(Flow, bool)], filter: &Filter) -> BTreeSet<(FlowKey, u32, bool)> {
     let passes = |flow, ended| if ended { filter.matches(flow) } else { filter.passes(flow) };
-    let passing = told.iter().filter(|(flow, ended)| passes(flow, *ended));
+    let passing = records.iter().filter(|(flow, ended)| passes(flow, *ended));
     passing.map(|(flow, ended)| (flow.key(), flow.mark, *ended)).collect()
 }
 
@@ -73,25 +73,25 @@ fn the_hook_lets_pass_what_user_space_would() {
     let mut hooks: Vec<_> = filters.iter().cloned().map(open).collect();
     churn::udp_flows(0, 500);
     netns::run("conntrack", &["-D", "-p", "udp", "-d", "127.1.0.0/24"]);
-    let everything = told(&mut plain);
+    let everything = records(&mut plain);
     assert_eq!(passing(&everything, &Filter::default()).len(), 500 + 256);
     for (hook, filter) in hooks.iter_mut().zip(&filters) {
         let ports = &filter.destination_ports[..];
         let twin = Filter::new(filter.config, &[], [&[], ports, &[]]);
-        let seen = passing(&told(hook), &Filter::default());
+        let seen = passing(&records(hook), &Filter::default());
         assert_eq!(seen, passing(&everything, &twin), "{filter:?}");
     }
 }
 
 /// Age is judged by packets and events alike.
 #[test]
-fn only_old_flows_are_told_of_by_the_hook() {
+fn only_old_flows_are_reported_by_the_hook() {
     netns::enter_new();
     let mut hook = open(filter(|f| f.age_ns = 3_600_000_000_000));
     churn::udp_flows(0, 100);
-    assert!(told(&mut hook).is_empty(), "they are too young");
+    assert!(records(&mut hook).is_empty(), "they are too young");
     netns::run("conntrack", &["-D", "-p", "udp", "-d", "127.1.0.0/27"]);
-    let ends = told(&mut hook);
+    let ends = records(&mut hook);
     assert!(ends.len() == 32 && ends.iter().all(|(_, ended)| *ended), "{ends:?}");
     let (mut grown, later) = (0, common::Instant(u64::MAX / 2));
     hook.ripe(later, &mut |_| grown += 1).expect("the young flows can be read");

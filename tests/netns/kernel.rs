@@ -150,16 +150,16 @@ fn failures_in_the_middle_of_batches_name_the_flows_they_are_about() {
     let flows: Vec<_> = (0..500).map(|n| if bad(&n) { absurd(n) } else { udp(n) }).collect();
     bench.hear(Change::New, &flows);
     let events = bench.commit();
-    let told: Vec<(FlowKey, i32)> = events
+    let failed: Vec<(FlowKey, i32)> = events
         .iter()
         .filter_map(|event| match event {
             Event::WriteFailed { flow, errno, .. } => Some((*flow, *errno)),
             _ => None,
         })
         .collect();
-    assert!(told.iter().all(|(_, errno)| *errno == EINVAL), "{told:?}");
-    let told: BTreeSet<_> = told.iter().map(|(key, _)| format!("{key:?}")).collect();
-    assert_eq!(told, keys(flows.iter().step_by(7)));
+    assert!(failed.iter().all(|(_, errno)| *errno == EINVAL), "{failed:?}");
+    let failed: BTreeSet<_> = failed.iter().map(|(key, _)| format!("{key:?}")).collect();
+    assert_eq!(failed, keys(flows.iter().step_by(7)));
     let failed = flows.len().div_ceil(7);
     let good = flows.len() - failed;
     assert!(events.iter().any(|event| matches!(
@@ -272,7 +272,7 @@ fn origins(source: &mut Source, writer: &KernelWriter) -> Vec<Origin> {
 }
 
 #[test]
-fn events_tell_whose_doing_they_are() {
+fn events_show_their_cause() {
     for choice in [Choice::Netlink, Choice::Tap] {
         netns::enter_new();
         let settings = Settings { choice, ..Settings::default() };
@@ -319,7 +319,7 @@ fn what_a_peer_says_is_in_the_kernel_as_it_said_it() {
 }
 
 #[test]
-fn the_kernel_is_told_not_to_check_windows_it_has_not_seen_unless_that_is_asked_for() {
+fn written_flows_keep_the_kernel_from_checking_windows_it_has_not_seen_unless_that_is_asked_for() {
     for (window_tracking, liberal) in [(false, TCP_FLAG_BE_LIBERAL), (true, 0)] {
         netns::enter_empty();
         let config = Config { window_tracking, ..Config::default() };
@@ -329,7 +329,7 @@ fn the_kernel_is_told_not_to_check_windows_it_has_not_seen_unless_that_is_asked_
         let reader = Bench::with(config);
         let flows: Vec<_> = reader.engine.flows(Side::Local).collect();
         let tcp = flows[0].tcp().expect("the connection");
-        let flags = tcp.flags.expect("the kernel tells flags");
+        let flags = tcp.flags.expect("the kernel sends flags");
         assert_eq!(flags.map(|f| f.flags & TCP_FLAG_BE_LIBERAL), [liberal; 2]);
     }
 }

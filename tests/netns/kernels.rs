@@ -126,20 +126,20 @@ fn talk() -> Vec<(TcpStream, TcpStream)> {
 fn ends_with_the_table_of_the_kernel(choice: Choice) {
     netns::enter_new();
     let mut source = open(choice);
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     churn::udp_flows(0, 1_000);
     let open = talk();
-    take(&mut source, &mut told);
-    let udp: Vec<_> = told.values().filter(|flow| flow.orig.proto == 17).cloned().collect();
+    take(&mut source, &mut reported);
+    let udp: Vec<_> = reported.values().filter(|flow| flow.orig.proto == 17).cloned().collect();
     let marked = udp.iter().map(|f| Flow { mark: 7, known: Known::MARK, ..Flow::new(f.orig) });
     let mut requests = Requests::open(&Namespace::current());
     requests.update(&marked.collect::<Vec<_>>());
     requests.delete(&udp[..128]);
-    take(&mut source, &mut told);
-    let told: Flows = told.into_iter().map(|(key, flow)| (key, line(&flow))).collect();
+    take(&mut source, &mut reported);
+    let reported: Flows = reported.into_iter().map(|(key, flow)| (key, line(&flow))).collect();
     let held = dump();
     assert_eq!(held.len(), 1_000 - 128 + 80);
-    assert_eq!(told, held);
+    assert_eq!(reported, held);
     println!("Linux {}: {} flows through {}", release().trim(), held.len(), source.name());
     drop(open);
 }

@@ -43,7 +43,7 @@ fn meet(a: &Daemon<'_>, b: &Daemon<'_>) {
 }
 
 /// Makes these flows on A and waits until B has `total`.
-fn tell(stage: &Stage, b: &Daemon<'_>, ports: std::ops::Range<u32>, total: usize) {
+fn send_flows(stage: &Stage, b: &Daemon<'_>, ports: std::ops::Range<u32>, total: usize) {
     Requests::open(&stage.a).create(&udp_flows(ports));
     wait_until("flows arrive", || b.external().len() == total);
 }
@@ -58,7 +58,7 @@ fn a_cable_that_is_pulled_and_plugged_in_again_carries_on_over_any_kind_of_link(
         let b = stage.ours("b", &conf(End::B, kind));
         let a = stage.ours("a", &conf(End::A, kind));
         meet(&a, &b);
-        tell(&stage, &b, 0..50, 50);
+        send_flows(&stage, &b, 0..50, 50);
         stage.plug(0, false);
         wait_until("A sees it", || a.ask(&["-s", "link"]).contains("status=NO-CARRIER"));
         Requests::open(&stage.a).create(&udp_flows(50..100));
@@ -85,18 +85,18 @@ fn of_two_links_the_other_one_takes_over_and_back_over_any_kind() {
         let b = stage.ours("b", &conf(End::B, kind).links(2));
         let a = stage.ours("a", &conf(End::A, kind).links(2));
         meet(&a, &b);
-        tell(&stage, &b, 0..50, 50);
+        send_flows(&stage, &b, 0..50, 50);
         wait_until("both begin with the first", || is_active(&a, "va") && is_active(&b, "vb"));
         stage.plug(0, false);
         wait_until("both have changed", || is_active(&a, "va1") && is_active(&b, "vb1"));
         a.wait_to_say("device `va1' becomes dedicated link");
-        tell(&stage, &b, 50..100, 100);
+        send_flows(&stage, &b, 50..100, 100);
         stage.plug(0, true);
-        tell(&stage, &b, 100..150, 150);
+        send_flows(&stage, &b, 100..150, 150);
         assert!(is_active(&a, "va1"), "a link that is back is not preferred");
         stage.plug(1, false);
         wait_until("both are back", || is_active(&a, "va") && is_active(&b, "vb"));
-        tell(&stage, &b, 150..200, 200);
+        send_flows(&stage, &b, 150..200, 200);
     }
 }
 
@@ -113,8 +113,8 @@ fn a_tcp_link_that_stands_by_is_connected_and_one_that_failed_is_hung_up() {
     let _b = stage.ours("b", &conf(End::B, TCP).links(2));
     let a = stage.ours("a", &conf(End::A, TCP).links(2));
     wait_until("both are connected", || (0..2).all(|cable| connections(&stage.a, cable) == 1));
-    // Of several changes in a short time one is logged.
-    wait_until("it is told", || a.log().contains("link device `va"));
+    // The log names one of several changes in a short time.
+    wait_until("it is logged", || a.log().contains("link device `va"));
     assert!(is_active(&a, "va"));
     stage.plug(0, false);
     wait_until("A has changed", || is_active(&a, "va1"));
@@ -172,13 +172,13 @@ fn known(daemon: &Daemon<'_>, numbers: std::ops::Range<u32>) -> usize {
 }
 
 #[test]
-fn an_interface_that_is_made_anew_and_a_smaller_mtu_are_respected() {
+fn an_interface_that_is_made_again_and_a_smaller_mtu_are_respected() {
     for kind in [(Transport::Multicast, Family::V4), (Transport::Multicast, Family::V6)] {
         let stage = Stage::new();
         let b = stage.ours("b", &conf(End::B, kind));
         let a = stage.ours("a", &conf(End::A, kind));
         meet(&a, &b);
-        tell(&stage, &b, 0..50, 50);
+        send_flows(&stage, &b, 0..50, 50);
         stage.a.sh("ip link del va");
         wait_until("it is gone", || a.ask(&["-s", "link"]).contains("status=DOWN"));
         stage.a.cable("va", &stage.b, "vb", SUBNET);
@@ -186,12 +186,12 @@ fn an_interface_that_is_made_anew_and_a_smaller_mtu_are_respected() {
         wait_until("they hear each other again", || {
             received(&a) > before[0] && received(&b) > before[1]
         });
-        tell(&stage, &b, 50..100, 100);
+        send_flows(&stage, &b, 50..100, 100);
         for (node, name) in [(&stage.a, "va"), (&stage.b, "vb")] {
             node.sh(&format!("ip link set {name} mtu 1300"));
         }
         wait_until("it is seen", || a.log().contains("MTU 1500 -> 1300"));
-        tell(&stage, &b, 100..1000, 1000);
+        send_flows(&stage, &b, 100..1000, 1000);
         assert_eq!(a.stat(&["-s", "network"], "Malformed messages:"), 0);
     }
 }
@@ -223,7 +223,7 @@ fn a_tcp_peer_that_restarts_is_connected_to_again_and_gets_what_waited() {
     let a = stage.ours("a", &conf(End::A, TCP));
     let mut b = stage.ours("b", &conf(End::B, TCP));
     wait_connected(&a);
-    tell(&stage, &b, 0..50, 50);
+    send_flows(&stage, &b, 0..50, 50);
     b.kill_hard();
     drop(b);
     wait_until("A sees it", || a.ask(&["-s"]).contains("server=disconnected client=disconnected"));
@@ -296,7 +296,7 @@ fn strange_tcp_peers_are_survived() {
     }
     let b = stage.ours("b", &conf(End::B, TCP));
     wait_connected(&a);
-    tell(&stage, &b, 0..50, 50);
+    send_flows(&stage, &b, 0..50, 50);
 }
 
 /// Bytes received on A's link.

@@ -51,13 +51,13 @@ fn journald_gets_each_line_with_code_and_fields() {
     command.args(["--mount", "sh", "-c", &script]).arg(Brand::Ours.program());
     let daemon = Daemon::start_with(command, &stage.node, Brand::Ours, &stage.files, "a");
     let mut bytes = [0; 4096];
-    let mut told = String::new();
-    while !told.contains("CTFLOW_CODE=ready\n") {
-        let len = journald.recv(&mut bytes).expect("it tells");
-        told += &String::from_utf8_lossy(&bytes[..len]);
+    let mut lines = String::new();
+    while !lines.contains("CTFLOW_CODE=ready\n") {
+        let len = journald.recv(&mut bytes).expect("it receives");
+        lines += &String::from_utf8_lossy(&bytes[..len]);
     }
-    assert!(told.contains("\nCTFLOW_CODE=event-source\nCTFLOW_SOURCE="), "{told}");
-    assert!(told.contains("MESSAGE=initialization completed\nPRIORITY=5\n"), "{told}");
+    assert!(lines.contains("\nCTFLOW_CODE=event-source\nCTFLOW_SOURCE="), "{lines}");
+    assert!(lines.contains("MESSAGE=initialization completed\nPRIORITY=5\n"), "{lines}");
     // The file has them too, as ever.
     daemon.wait_to_say("[notice] initialization completed");
 }

@@ -80,7 +80,7 @@ fn r13_1_a_commit_takes_over_what_a_silent_node_carried() {
     wait_until("its silence is noticed", || peer(&daemons[2], "fw-a")["session"] != "up");
     daemons[2].ask(&["-c"]);
     wait_equal("node 2 carries them", || daemons[2].internal().len(), || 200);
-    wait_equal("node 1 is told", || flows(&daemons[1], "fw-c"), || 200);
+    wait_equal("node 1 has received all", || flows(&daemons[1], "fw-c"), || 200);
     assert_eq!(flows(&daemons[2], "fw-b"), 200, "what node 1 carries stays its own");
 }
 
@@ -107,7 +107,7 @@ fn r1_1_loss_and_a_cable_that_is_pulled_cost_delay_alone() {
 }
 
 #[test]
-fn r9_2_a_restart_over_the_same_kernel_tells_the_differences_alone() {
+fn r9_2_a_restart_over_the_same_kernel_sends_the_differences_alone() {
     let mesh = Mesh::new(2, Family::V4);
     let b = mesh.start(1, "");
     let mut requests = Requests::open(&mesh.nodes[0]);
@@ -164,7 +164,7 @@ pub(crate) fn node_0_steps_back_for_node_2(daemons: &[Daemon<'_>], left: usize, 
     daemons[0].ask(&["-t"]);
     daemons[0].ask(&["-F"]);
     wait_equal("node 2 carries them", || daemons[2].internal().len(), || left);
-    wait_equal("node 0 is told", || flows(&daemons[0], "fw-c"), || left as u64);
+    wait_equal("node 0 has received all", || flows(&daemons[0], "fw-c"), || left as u64);
     assert_eq!((daemons[0].internal().len(), daemons[1].internal().len()), (0, others));
     wait_until_equal(daemons, &[0, others as u64, left as u64]);
 }

@@ -33,8 +33,8 @@ fn when_they_end_without_an_event_they_go() {
     requests.delete(&udp_flows(0..9));
     wait_equal("the last one is left", || daemon.internal().len(), || 1);
     // Another thread writes them.
-    let told = || daemon.file("records").lines().count();
-    wait_equal("each end is a line", told, || FLOWS as usize - 1);
+    let recorded = || daemon.file("records").lines().count();
+    wait_equal("each end is a line", recorded, || FLOWS as usize - 1);
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(crate) fn said(output: &Output) -> (i32, String, String) {
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
-/// What it prints, without the end of the line; it must succeed.
+/// The program's output, without the end of the line; it must succeed.
 fn printed(namespace: &Namespace, line: &str) -> String {
     let (code, out, err) = said(&ctflow(namespace, line));
     assert_eq!(code, 0, "{line}: {err}");
@@ -144,7 +144,7 @@ fn deletes_are_counted_limited_and_exact() {
 }
 
 #[test]
-fn the_result_of_a_delete_is_told_in_json() {
+fn the_result_of_a_delete_is_printed_as_json() {
     let namespace = Namespace::new();
     insert_catalogue(&namespace);
     let json = printed(&namespace, "delete --kernel -o json tcp");

@@ -77,7 +77,7 @@ fn only_this_link_hears(daemon: &Daemon<'_>, link: usize, send: impl Fn()) {
     assert_eq!(numbers(daemon, "received_packets")[1 - link], before[1 - link]);
 }
 
-/// The same over a connection of its own.
+/// A connection from this address to a link.
 fn connection(stage: &Stage, from: IpAddr, to: SocketAddr) -> TcpStream {
     let connect = || {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
@@ -155,7 +155,7 @@ fn second_is_active(daemon: &Daemon<'_>) -> bool {
 
 /// The same link-local address at the other end of two cables: the interface distinguishes them.
 #[test]
-fn peers_with_one_link_local_address_are_told_apart_by_their_interface() {
+fn peers_with_one_link_local_address_are_distinguished_by_their_interface() {
     let stage = Stage::with_cables(2);
     for (node, end, host) in [(&stage.a, End::A, 1), (&stage.b, End::B, 2)] {
         for cable in [0, 1] {
@@ -190,7 +190,7 @@ fn peers_with_one_link_local_address_are_told_apart_by_their_interface() {
 }
 
 #[test]
-fn multicast_links_in_one_group_and_on_one_port_are_told_apart_by_their_interface() {
+fn multicast_links_in_one_group_and_on_one_port_are_distinguished_by_their_interface() {
     for family in FAMILIES {
         let stage = Stage::with_cables(2);
         let conf = |end| Conf::new(end).transport(Transport::Multicast).link(family).links(2);
@@ -239,7 +239,7 @@ fn who_is_no_peer_is_refused_counted_and_named_once() {
             assert_eq!(numbers(&a, "received_packets"), [0]);
             assert!(a.stat(&["-s", "network"], "Unknown senders:") >= 3);
             let line = format!("refused {what} from {stranger}, ");
-            wait_until("it is told", || a.log().contains(&line));
+            wait_until("it is logged", || a.log().contains(&line));
             assert_eq!(a.log().matches(&line).count(), 1, "{}", a.log());
             let b = stage.ours("b", &conf(End::B));
             Requests::open(&stage.b).create(&udp_flows(0..10));

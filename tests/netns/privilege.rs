@@ -147,7 +147,7 @@ fn metrics_and_the_feed_go_on_with_net_admin_alone() {
         line.unwrap_or_else(|| panic!("no {name}: {body}"))
     };
     wait_equal(
-        "a scrape tells of them",
+        "a scrape shows them",
         || metric("ctflow_table_flows{"),
         || "ctflow_table_flows{side=\"local\"} 20".to_owned(),
     );
@@ -167,7 +167,7 @@ fn metrics_and_the_feed_go_on_with_net_admin_alone() {
     assert_eq!(threads(daemon.pid()), least(), "after a reload");
 }
 
-/// It ends well and leaves no file but those it is to leave.
+/// The daemon ends well and leaves only the files that it should.
 fn the_end(daemon: &mut Daemon<'_>) {
     let paths = ["lock", "sock", "sock.lock"].map(|ending| daemon.path(ending));
     assert!(paths.iter().all(|path| path.exists()));
@@ -302,11 +302,11 @@ fn a_daemon_in_the_background_in_real_time_and_with_shards_has_given_up_its_righ
     let asked = run_ours(&stage.node, &["-C", conf, "-s", "runtime"]);
     assert!(asked.status.success());
     let log = fs::read_to_string(stage.files.path().join("a.log")).expect("there is one");
-    // Not everybody who is root may schedule in real time.
+    // In some environments even root may not schedule in real time.
     let chrt = Command::new("chrt").args(["-f", "7", "true"]).status();
     let is_refused = chrt.is_ok_and(|status| !status.success());
-    let told = log.contains("cannot schedule");
-    assert!(is_refused || !told, "the threads inherit it: {log}");
+    let said_so = log.contains("cannot schedule");
+    assert!(is_refused || !said_so, "the threads inherit it: {log}");
     assert!(run_ours(&stage.node, &["-C", conf, "-k"]).status.success());
     wait_until("it is gone", || !Path::new(&format!("/proc/{pid}")).exists());
 }
@@ -321,7 +321,7 @@ fn auto_becomes_the_packages_user_where_there_is_one() {
     let passwd = fs::read_to_string("/etc/passwd").expect("there is one");
     let with = stage.files.path().join("passwd");
     let line = format!("ctflow:x:{UID}:{UID}::/:/bin/false\n");
-    assert!(!passwd.contains("\nctflow:"), "this machine has that user: the test cannot tell");
+    assert!(!passwd.contains("\nctflow:"), "this machine has that user: the test proves nothing");
     fs::write(&with, passwd + &line).expect("it is written");
     let without = stage.ours("a", &solo(""));
     assert!(threads(without.pid()).contains("Uid: 0 0 0 0"));
@@ -346,8 +346,8 @@ fn a_user_or_a_group_that_does_not_exist_is_refused_by_the_check_and_by_the_star
         let conf = stage.write("a", &solo(line));
         for args in [&["--check", "-C", &conf][..], &["-C", &conf]] {
             let output = run_ours(&stage.node, args);
-            let told = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(!output.status.success() && told.contains(said), "{args:?}: {told}");
+            let said_so = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success() && said_so.contains(said), "{args:?}: {said_so}");
         }
     }
 }

@@ -177,7 +177,7 @@ fn wakes(pid: u32) -> u64 {
 }
 
 #[test]
-fn in_the_background_the_process_that_was_started_tells_systemd_who_serves() {
+fn in_the_background_the_process_that_was_started_reports_to_systemd_who_serves() {
     let stage = Solo::new();
     let systemd = Systemd::listen(&stage);
     let conf = stage.write("a", &solo(""));
@@ -185,7 +185,7 @@ fn in_the_background_the_process_that_was_started_tells_systemd_who_serves() {
     command.args(["-d", "-C", &conf]);
     let output = stage.node.within(|| command.output().expect("it starts"));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    // It has said that it is ready: it answers at once, and knows the kernel's table.
+    // The daemon has said that it is ready: it answers at once, and knows the kernel's table.
     assert!(run_ours(&stage.node, &["-C", &conf, "-s"]).status.success());
     let pid = fs::read_to_string(stage.files.path().join("a.lock")).expect("a lock file");
     assert!(systemd.expect("READY=1").contains(&format!("MAINPID={}\n", pid.trim())));
@@ -333,7 +333,7 @@ fn reload(stage: &Solo, daemon: &Daemon<'_>, conf: &str, words: &str) {
 const READ: &str = "the configuration was read again";
 
 #[test]
-fn a_broken_file_changes_nothing_and_is_told() {
+fn a_broken_file_changes_nothing_and_is_logged() {
     let stage = Solo::new();
     let conf = solo("Filter From Kernelspace { Address Ignore { IPv4_address 100.0.0.0/28 } }");
     let daemon = stage.ours("a", &conf);

@@ -1,4 +1,4 @@
-//! Who asks how a daemon is reads what its threads published, and wakes none of them.
+//! A client that asks for a daemon's state reads what its threads published, and wakes none of them.
 
 use crate::privilege::get;
 use host::control;
@@ -77,8 +77,8 @@ fn what_the_kernel_counts_meanwhile_is_published_by_a_shard_that_sleeps() {
     let filter = "Filter From Kernelspace { Address Ignore { IPv4_address 100.0.0.0/8 } }";
     let daemon = stage.ours("a", &solo(&format!("EventSource tap\n {filter}")));
     Requests::open(&stage.node).create(&udp_flows(0..50));
-    wait_until("what was filtered is told", || {
-        // Not by its client as tests use it, which has the daemon publish.
+    wait_until("what was filtered is published", || {
+        // The client that tests use has the daemon publish, so this request goes past it.
         let mut answer = Vec::new();
         control::ask(&daemon.path("sock"), Request::StatsJson, &mut answer).expect("it answers");
         let status: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");

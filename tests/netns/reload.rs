@@ -184,7 +184,7 @@ fn much_garbage_is_refused_in_few_lines_and_the_daemon_answers_meanwhile() {
     daemon.signal(Signal::HUP);
     let asked = run_ours(&stage.node, &["-C", right.to_str().expect("text"), "-s"]);
     assert!(asked.status.success());
-    wait_until("it is told", || daemon.log().contains("the configuration is not valid"));
+    wait_until("it is logged", || daemon.log().contains("the configuration is not valid"));
     let lines = daemon.log().lines().count() - before;
     assert!(lines < 30, "{lines}");
     assert!(
@@ -209,7 +209,7 @@ fn an_empty_file_takes_nothing_away() {
 }
 
 #[test]
-fn signals_that_mean_nothing_end_nothing_and_are_told() {
+fn signals_that_mean_nothing_end_nothing_and_are_logged() {
     let stage = Solo::new();
     let mut daemon = stage.ours("a", &solo(""));
     for (signal, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2"), (Signal::PIPE, "")]
@@ -236,11 +236,11 @@ fn a_daemon_without_descriptors_says_so_in_moderation_and_recovers() {
     limit(&daemon, &format!("--nofile={}:4096", open - 1));
     let socket = daemon.path("sock");
     let _client = std::os::unix::net::UnixStream::connect(socket).expect("it listens");
-    let told = || daemon.log().matches("Too many open files").count();
-    wait_until("it is told", || told() >= 5);
+    let logged = || daemon.log().matches("Too many open files").count();
+    wait_until("it is logged", || logged() >= 5);
     // Ten at once, one a tenth of a second: unmoderated, there would be twenty.
     thread::sleep(Duration::from_secs(2));
-    assert!(told() <= 12, "{}", told());
+    assert!(logged() <= 12, "{}", logged());
     limit(&daemon, "--nofile=4096:4096");
     daemon.ask(&["-s"]);
 }

@@ -66,7 +66,7 @@ fn loss_and_a_cable_that_is_pulled_cost_delay_alone_with_shards() {
 }
 
 #[test]
-fn a_restart_with_another_number_of_shards_tells_the_differences_alone() {
+fn a_restart_with_another_number_of_shards_sends_the_differences_alone() {
     let mesh = Mesh::new(2, Family::V4);
     let b = mesh.start(1, &general(2));
     let mut requests = Requests::open(&mesh.nodes[0]);
@@ -97,7 +97,7 @@ fn a_commit_takes_over_what_all_shards_hold_of_a_silent_node() {
     daemons[2].ask(&["-c"]);
     wait_equal("node 2 carries them", || daemons[2].internal().len(), || 400);
     assert_eq!(conntrack::count(&mesh.nodes[2]), 400, "they are in its kernel");
-    wait_equal("node 1 is told", || flows(&daemons[1], "fw-c"), || 400);
+    wait_equal("node 1 has received all", || flows(&daemons[1], "fw-c"), || 400);
     assert_eq!(flows(&daemons[2], "fw-b"), 300, "what node 1 carries stays its own");
 }
 

@@ -110,8 +110,8 @@ fn a_full_disk_loses_lines_counts_them_and_says_so_when_there_is_room_again() {
     let place = daemon.path("records");
     wait_until("another file is opened", || place.exists());
     flows_end(&stage.node, 100..101);
-    let told = || daemon.log().contains("[warning] 20 lines of the statistics log were lost");
-    wait_until("the loss is told", told);
+    let logged = || daemon.log().contains("[warning] 20 lines of the statistics log were lost");
+    wait_until("the loss is logged", logged);
     assert_eq!(fs::read_to_string(&place).expect("a log").lines().count(), 1);
 }
 

@@ -25,7 +25,7 @@ fn ignored() -> Flow {
 }
 
 #[test]
-fn a_purge_deletes_what_counts_and_the_peer_is_not_told() {
+fn a_purge_deletes_what_counts_and_is_not_sent_to_the_peer() {
     let stage = Stage::new();
     let (a, b) = pair(&stage, &Conf::new(End::A));
     insert_catalogue(&stage.a);
@@ -37,17 +37,17 @@ fn a_purge_deletes_what_counts_and_the_peer_is_not_told() {
         assert_eq!(count(&stage.a), 1, "the ignored flow stays");
     }
     wait_until("A's table is empty too", || a.internal().is_empty());
-    // Of two things A could say, B gets the later one only.
+    // Of two states that A could send, B receives only the later one.
     Requests::open(&stage.a).create(&udp_flows(0..1));
     wait_until("the next flow arrives", || b.external().len() > flows);
-    assert_eq!(b.external().len(), flows + 1, "ends of the purge are not told");
+    assert_eq!(b.external().len(), flows + 1, "ends of the purge are not sent");
     assert_eq!(b.stat(&["-s", "network"], "Packets lost:"), 0);
     a.wait_to_say("flushing kernel conntrack table");
     assert_eq!(a.stat(&["-s", "runtime"], "flush kernel table:"), 2);
 }
 
 #[test]
-fn a_purge_where_no_local_table_is_kept_is_not_told_either() {
+fn a_purge_where_no_local_table_is_kept_is_not_sent_either() {
     let stage = Stage::new();
     let (a, b) = pair(&stage, &Conf::new(End::A).mode("DisableInternalCache on"));
     Requests::open(&stage.a).create(&udp_flows(0..FLOWS));
@@ -135,7 +135,7 @@ fn a_scheduled_purge_comes_once_and_can_be_cancelled() {
     for (n, stop) in [["-c"].as_slice(), &["-f"], &["-f", "internal"]].iter().enumerate() {
         a.ask(&["-t"]);
         a.ask(stop);
-        wait_equal("each is told", || said("flushing conntrack table in 1 secs"), || n + 2);
+        wait_equal("each is logged", || said("flushing conntrack table in 1 secs"), || n + 2);
     }
     // One that is not cancelled comes after those that were would have come.
     a.ask(&["-t"]);
@@ -167,7 +167,7 @@ fn machines_get_json_and_a_verdict() {
 }
 
 #[test]
-fn a_full_table_is_not_ready_and_no_daemon_cannot_be_told() {
+fn a_full_table_is_not_ready_and_without_a_daemon_nothing_is_known() {
     let stage = Stage::new();
     let mut conf = Conf::new(End::A);
     conf.hash_limit = FLOWS;

@@ -107,16 +107,16 @@ impl<'a> Watch<'a> {
 
     /// Until both nodes are scraped and ready, and no alert is left.
     pub(crate) fn wait_for_calm(&self) {
-        let mut told = String::new();
+        let mut last = String::new();
         let calm = || {
             let (ready, alerts) = (self.query("ctflow_ready == 1").len(), self.alerts());
             // One that is pending would fire.
             let pending = self.query("ALERTS").len();
-            told = format!("{ready} nodes ready, {alerts:?}, {:?}", self.query("ALERTS"));
+            last = format!("{ready} nodes ready, {alerts:?}, {:?}", self.query("ALERTS"));
             ready == 2 && alerts.is_empty() && pending == 0
         };
         let is_calm = within_patience(calm);
-        assert!(is_calm, "never calm: {told}");
+        assert!(is_calm, "never calm: {last}");
     }
 
     /// Makes a fault, waits until all the `expected` alerts have fired, mends it and waits until all have resolved.

@@ -100,7 +100,7 @@ pub(crate) fn remote_covers_local(cluster: &Cluster) -> Outcome {
     pairs(cluster).into_iter().try_for_each(|pair| peer_covers(cluster, pair))
 }
 
-/// The same in one direction.
+/// Compares both tables in one direction.
 pub(crate) fn peer_covers(cluster: &Cluster, (from, to): (usize, usize)) -> Outcome {
     const TRUTH: &str = "(c) healed: remote covers local";
     let original = cluster.profile.original == Some(from);
@@ -208,7 +208,7 @@ fn check_committed(node: &Node, flow: &Flow, real: &Flow) -> Outcome {
     const TRUTH: &str = "(d) commit";
     let (wanted, got) = (Essence::of(flow), Essence::of(real));
     if (wanted.mark, wanted.proto, wanted.reply) != (got.mark, got.proto, got.reply) {
-        return fail(TRUTH, node.index, &flow.key(), &format!("is {got:?}, told was {wanted:?}"));
+        return fail(TRUTH, node.index, &flow.key(), &format!("is {got:?}, sent was {wanted:?}"));
     }
     if let ProtoState::Tcp(tcp) = real.proto {
         let wants = !node.engine.config().window_tracking;
@@ -227,13 +227,13 @@ pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
     const TRUTH: &str = "(e) kernel mirrors the peer";
     let heard = cluster.heard_by(to).into_iter();
     // A commit makes flows local that this node sent, and does not send them back unasked.
-    let told = |from: usize| {
+    let sent = |from: usize| {
         let committed = &cluster.nodes[from].committed;
-        let mut table = claims::tells(cluster, from);
+        let mut table = claims::to_send(cluster, from);
         table.retain(|key, _| !committed.contains(key));
         table
     };
-    let tables: Vec<Table> = heard.map(told).collect();
+    let tables: Vec<Table> = heard.map(sent).collect();
     let node = &cluster.nodes[to];
     let kernel = &node.kernel;
     let flows = tables.iter().flatten();
@@ -251,13 +251,16 @@ pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
         let is_real = |flow: &Essence| {
             (flow.mark, &flow.proto, flow.reply) == (real.mark, &real.proto, real.reply)
         };
-        // Of a flow that several peers have, a kernel holds what one of them says.
+        // If several peers have a flow, a kernel holds what one of them says.
         if !tables.iter().filter_map(|table| table.get(key)).any(is_real) {
             return fail(TRUTH, to, key, &format!("is {real:?}, at the peer {flow:?}"));
         }
     }
     let is_told = |key: &FlowKey| {
-        cluster.heard_by(to).into_iter().any(|from| claims::tells(cluster, from).contains_key(key))
+        cluster
+            .heard_by(to)
+            .into_iter()
+            .any(|from| claims::to_send(cluster, from).contains_key(key))
     };
     // A node that took over has made them its own.
     let own = if node.took_over { table(node, Side::Local) } else { Table::new() };
@@ -297,18 +300,18 @@ pub(crate) fn nothing_is_left_over(cluster: &Cluster) -> Outcome {
 pub(crate) fn remote_is_what_arrived(cluster: &Cluster) -> Outcome {
     const TRUTH: &str = "(h) remote == what arrived";
     for to in 0..cluster.nodes.len() {
-        let told = cluster.heard_by(to).into_iter().map(|from| cluster.ledger(from, to));
-        let told: Table = told.flat_map(Ledger::told).collect();
+        let sent = cluster.heard_by(to).into_iter().map(|from| cluster.ledger(from, to));
+        let sent: Table = sent.flat_map(Ledger::received_table).collect();
         let remote = table(&cluster.nodes[to], Side::Remote);
         for (key, known) in &remote {
-            let Some(flow) = told.get(key) else {
+            let Some(flow) = sent.get(key) else {
                 return fail(TRUTH, to, key, "should be gone");
             };
             if flow != known {
-                return fail(TRUTH, to, key, &format!("is {known:?}, told was {flow:?}"));
+                return fail(TRUTH, to, key, &format!("is {known:?}, sent was {flow:?}"));
             }
         }
-        if let Some(key) = told.keys().find(|key| !remote.contains_key(key)) {
+        if let Some(key) = sent.keys().find(|key| !remote.contains_key(key)) {
             return fail(TRUTH, to, key, "is missing");
         }
     }

@@ -22,7 +22,7 @@ pub(crate) fn hold(cluster: &Cluster) -> Outcome {
             local_is_kernel(cluster, node)?;
         }
         if says_remote(cluster, node) && cluster.has_heard_all(node) {
-            remote_is_told(cluster, node)?;
+            remote_is_sent(cluster, node)?;
         }
     }
     Ok(())
@@ -71,7 +71,7 @@ pub(crate) fn own(cluster: &Cluster, n: usize) -> Table {
 }
 
 /// The flows that a node must send: its local table; where it keeps none, its kernel's flows.
-pub(crate) fn tells(cluster: &Cluster, n: usize) -> Table {
+pub(crate) fn to_send(cluster: &Cluster, n: usize) -> Table {
     let node = &cluster.nodes[n];
     if node.keeps(Side::Local) { table(node, Side::Local) } else { own(cluster, n) }
 }
@@ -95,13 +95,13 @@ fn local_is_kernel(cluster: &Cluster, n: usize) -> Outcome {
     missing.map_or(Ok(()), |key| fail(TRUTH, n, &key, "is in the kernel only"))
 }
 
-fn remote_is_told(cluster: &Cluster, n: usize) -> Outcome {
-    const TRUTH: &str = "(m) who says exact is: remote == told";
+fn remote_is_sent(cluster: &Cluster, n: usize) -> Outcome {
+    const TRUTH: &str = "(m) who says exact is: remote == sent";
     let node = &cluster.nodes[n];
     // A commit puts a flow into a second kernel: then two nodes send it.
     let tables: Vec<Table> =
-        cluster.heard_by(n).into_iter().map(|from| tells(cluster, from)).collect();
-    let told: Table = tables.iter().flatten().map(|(key, flow)| (*key, flow.clone())).collect();
+        cluster.heard_by(n).into_iter().map(|from| to_send(cluster, from)).collect();
+    let sent: Table = tables.iter().flatten().map(|(key, flow)| (*key, flow.clone())).collect();
     if !node.keeps(Side::Remote) {
         return checkers::kernel_mirrors_peers(cluster, n);
     }
@@ -113,13 +113,13 @@ fn remote_is_told(cluster: &Cluster, n: usize) -> Outcome {
     // Ports of UDP-Lite and keys of GRE do not travel (S4.16); damage can make a flow one of those.
     let travels = |key: &FlowKey| Account::counts(key.tuple.proto);
     for (key, known) in remote.iter().filter(|(key, _)| travels(key)) {
-        let flow = told.get(key);
+        let flow = sent.get(key);
         let is_told = tables.iter().any(|table| table.get(key) == Some(known));
         if !is_told && !committed(key) {
             return fail(TRUTH, n, key, &format!("is {known:?}, at the peer {flow:?}"));
         }
     }
     let is_missing = |key: &&FlowKey| travels(key) && !remote.contains_key(*key) && !committed(key);
-    let missing = told.keys().find(is_missing);
+    let missing = sent.keys().find(is_missing);
     missing.map_or(Ok(()), |key| fail(TRUTH, n, key, "is not known of the peer"))
 }

@@ -23,7 +23,7 @@ pub(crate) struct Limit {
 pub(crate) const LIMITS: [Limit; 10] = [
     Limit {
         name: "straight into the kernel",
-        reason: "flows in the kernel carry no sign of who told them, so nobody can take away those whose ends were lost",
+        reason: "flows in the kernel carry no sign of who sent them, so no node can take away those whose ends were lost",
         says: "not exact, until the external cache is flushed",
         applies: |cluster, node| !cluster.nodes[node].keeps(Side::Remote),
     },
@@ -41,16 +41,16 @@ pub(crate) const LIMITS: [Limit; 10] = [
     },
     Limit {
         name: "both have it",
-        reason: "DisableExternalCache: a kernel holds one flow of an identity; where traffic of both nodes uses it, each tells \
+        reason: "DisableExternalCache: a kernel holds one flow of an identity; where traffic of both nodes uses it, each sends \
                  the other one, and no message says who is right",
         says: "not exact, as long as both have it",
         applies: |cluster, node| both_have_some(cluster, node),
     },
     Limit {
         name: "the other one writes it",
-        reason: "DisableExternalCache at the peer: what a node tells of a flow that the peer has, too, changes or ends the \
-                 peer's, and the peer does not tell of that",
-        says: "not exact, until the peer has told everything once more, and as long as both have it",
+        reason: "DisableExternalCache at the peer: what a node sends about a flow that the peer has, too, changes or ends the \
+                 peer's, and the peer does not report that",
+        says: "not exact, until the peer has sent everything once more, and as long as both have it",
         applies: |cluster, node| peers_write_some(cluster, node) || peers_share_some(cluster, node),
     },
     Limit {
@@ -69,7 +69,7 @@ pub(crate) const LIMITS: [Limit; 10] = [
     },
     Limit {
         name: "silent flows",
-        reason: "the kernel tells nothing of flows that began before anybody listened, and the hook nothing of flows that \
+        reason: "the kernel reports nothing of flows that began before the first listener, and the hook nothing of flows that \
                  never came to be: they are asked for every few seconds",
         says: "how many such flows there are; out of sight in between",
         applies: |_, _| false,
@@ -83,7 +83,7 @@ pub(crate) const LIMITS: [Limit; 10] = [
     },
     Limit {
         name: "the original forgets",
-        reason: "conntrackd forgets what it keeps when it is greeted, tells nobody of what ended before it began, and takes \
+        reason: "conntrackd forgets what it keeps when it is greeted, reports nothing of what ended before it began, and takes \
                  nothing away that a transfer does not name (original.rs)",
         says: "ours: not complete or not exact",
         applies: |cluster, _| cluster.profile.original.is_some(),
@@ -95,7 +95,7 @@ pub(crate) fn of(cluster: &Cluster, node: usize) -> Option<&'static Limit> {
     LIMITS.iter().find(|limit| (limit.applies)(cluster, node))
 }
 
-/// Whether what a node is to hold does not fit.
+/// Whether the flows that a node should hold do not fit.
 fn is_full(cluster: &Cluster, node: usize) -> bool {
     let most = cluster.nodes[node].engine.config().flows_max;
     let full = |n: &usize| {
@@ -105,22 +105,22 @@ fn is_full(cluster: &Cluster, node: usize) -> bool {
         return true;
     }
     let heard = cluster.heard_by(node);
-    let told: usize = heard.iter().map(|from| cluster.nodes[*from].kernel.flows().len()).sum();
-    told >= most || full(&node) || heard.iter().any(full)
+    let sent: usize = heard.iter().map(|from| cluster.nodes[*from].kernel.flows().len()).sum();
+    sent >= most || full(&node) || heard.iter().any(full)
 }
 
 /// Whether flows go straight into the kernel although a flow of this node's is a peer's, too.
 fn both_have_some(cluster: &Cluster, node: usize) -> bool {
-    let own = claims::tells(cluster, node);
-    let has = |from: usize| claims::tells(cluster, from).keys().any(|key| own.contains_key(key));
+    let own = claims::to_send(cluster, node);
+    let has = |from: usize| claims::to_send(cluster, from).keys().any(|key| own.contains_key(key));
     !cluster.nodes[node].keeps(Side::Remote) && cluster.heard_by(node).into_iter().any(has)
 }
 
 /// Whether a peer writes received flows straight into its kernel, and has a flow that this node sends, too.
 fn peers_write_some(cluster: &Cluster, node: usize) -> bool {
-    let own = claims::tells(cluster, node);
+    let own = claims::to_send(cluster, node);
     let writes = |from: &usize| !cluster.nodes[*from].keeps(Side::Remote);
-    let has = |from: usize| claims::tells(cluster, from).keys().any(|key| own.contains_key(key));
+    let has = |from: usize| claims::to_send(cluster, from).keys().any(|key| own.contains_key(key));
     cluster.nodes[node].keeps(Side::Remote)
         && cluster.heard_by(node).into_iter().filter(writes).any(has)
 }
@@ -131,9 +131,9 @@ fn peers_share_some(cluster: &Cluster, node: usize) -> bool {
     let heard = cluster.heard_by(node);
     let writers = heard.iter().filter(|from| !cluster.nodes[**from].keeps(Side::Remote));
     writers.into_iter().any(|writer| {
-        let own = claims::tells(cluster, *writer);
+        let own = claims::to_send(cluster, *writer);
         let others = heard.iter().filter(|other| *other != writer);
-        others.into_iter().any(|o| claims::tells(cluster, *o).keys().any(|k| own.contains_key(k)))
+        others.into_iter().any(|o| claims::to_send(cluster, *o).keys().any(|k| own.contains_key(k)))
     })
 }
 

@@ -54,7 +54,7 @@ struct Mirror {
     records: Records,
     seq: u64,
     flows: BTreeMap<FlowKey, Likeness>,
-    /// Of a snapshot that is under way: what is known, and where the walk is.
+    /// The snapshot under way: the rows so far, and the cursor of the walk.
     snapshot: Option<(BTreeMap<FlowKey, Likeness>, Slot)>,
     /// Snapshots that were compared.
     snapshots: u64,
@@ -124,7 +124,7 @@ impl Mirror {
         if let Some((_, at)) = &self.snapshot {
             let rows = 1 + rng.below(7) as u32;
             let walked = engine.walk(side, (7, *at), (rows, 1 + rng.below(40) as u32));
-            assert!(engine.tell_walked(side, &walked), "there is room");
+            assert!(engine.report_walked(side, &walked), "there is room");
         }
     }
 

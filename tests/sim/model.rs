@@ -94,7 +94,7 @@ impl Ledger {
     }
 
     /// What a receiver knows that got the delivered messages in the order they were sent in.
-    pub(crate) fn told(&self) -> BTreeMap<FlowKey, Essence> {
+    pub(crate) fn received_table(&self) -> BTreeMap<FlowKey, Essence> {
         let mut table: BTreeMap<FlowKey, Flow> = BTreeMap::new();
         for (change, flow) in self.delivered.values() {
             match change {

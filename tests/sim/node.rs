@@ -230,8 +230,8 @@ impl Node {
         }
         self.flushed &= !matches!(event, Event::KernelResynced { .. });
         if matches!(event, Event::BulkDone { .. }) {
-            let told: BTreeSet<_> = self.engine.flows(Side::Local).iter().map(Flow::key).collect();
-            self.committed.retain(|key| !told.contains(key));
+            let held: BTreeSet<_> = self.engine.flows(Side::Local).iter().map(Flow::key).collect();
+            self.committed.retain(|key| !held.contains(key));
         }
         self.events.push(event);
         Ok(())
@@ -380,7 +380,7 @@ impl Io<Speaker> for Pulls<'_> {
         Ok(self.datagrams.len())
     }
 
-    fn tell(&mut self, engine: &mut Speaker, _: Instant) -> Outcome {
+    fn report(&mut self, engine: &mut Speaker, _: Instant) -> Outcome {
         self.events.extend(std::iter::from_fn(|| engine.poll_event()));
         Ok(())
     }

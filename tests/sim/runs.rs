@@ -1,4 +1,4 @@
-//! Which seeds are run, and what becomes of them: a range for a test, a time for `cargo xtask sim`.
+//! The seeds to run, and their outcomes: a range for a test, a time for `cargo xtask sim`.
 
 use crate::checkers;
 use crate::cluster::{Cluster, Outcome, Violation};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// What a run checks when traffic is over.
 pub(crate) type Check = fn(&mut Cluster) -> Outcome;
 
-/// Which share of the seeds a world runs: so many times as many, and of those one in so many.
+/// The share of the seeds that a world runs: so many times as many, and of those one in so many.
 pub(crate) type Share = (u64, u64);
 pub(crate) const ALL: Share = (1, 1);
 /// For worlds that take long.
@@ -43,7 +43,7 @@ impl<'a> Timed<'a> {
 }
 
 /// Failing seeds that are printed in full.
-const TOLD: usize = 10;
+const SHOWN: usize = 10;
 
 pub(crate) fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -125,15 +125,15 @@ pub(crate) fn test(world: &World) {
         }
     }
     println!("behaviour of {} in {runs} runs: {behaviour:016x}", world.profile.name);
-    let text = told(world.profile.name, runs, &failures);
+    let text = summary(world.profile.name, runs, &failures);
     assert!(failures.is_empty(), "{text}");
 }
 
 /// What failed, for people: the first few in full, then how many there are of each kind.
-pub(crate) fn told(name: &str, runs: u64, failures: &[(u64, Violation)]) -> String {
+pub(crate) fn summary(name: &str, runs: u64, failures: &[(u64, Violation)]) -> String {
     let mut text =
         format!("{} of {runs} runs of {name} violate what must be true\n", failures.len());
-    for (seed, Violation { truth, text: what }) in failures.iter().take(TOLD) {
+    for (seed, Violation { truth, text: what }) in failures.iter().take(SHOWN) {
         let _ = write!(
             text,
             "seed {seed} of {name} violates {truth}\n  {what}\n  replay: CTFLOW_SIM_SEED={seed} \
@@ -205,7 +205,7 @@ fn work(worlds: &[Timed<'_>], progress: &Mutex<Vec<Progress>>, end: Instant) {
 fn report(worlds: &[Timed<'_>], progress: &[Progress]) {
     let failures = |p: &Progress| p.failures.len() as u64;
     for (world, p) in worlds.iter().zip(progress).filter(|(_, p)| failures(p) > 0) {
-        println!("{}", told(world.name, p.runs, &p.failures));
+        println!("{}", summary(world.name, p.runs, &p.failures));
     }
     println!("| world | runs | violations |\n|---|---|---|");
     for (world, p) in worlds.iter().zip(progress) {

@@ -12,14 +12,17 @@ const STEP_MAX: Duration = Duration::from_millis(50);
 /// Waits until `now` gives a value.
 ///
 /// # Panics
-/// When it does not within [`PATIENCE`], with the text that `tell` makes of the last error.
-pub fn wait_or_tell<T, E>(mut now: impl FnMut() -> Result<T, E>, tell: impl Fn(E) -> String) -> T {
+/// When it does not within [`PATIENCE`], with the text that `explain` makes of the last error.
+pub fn wait_or_explain<T, E>(
+    mut now: impl FnMut() -> Result<T, E>,
+    explain: impl Fn(E) -> String,
+) -> T {
     let end = Instant::now() + PATIENCE;
     let mut step = STEP_MIN;
     loop {
         match now() {
             Ok(value) => return value,
-            Err(last) => assert!(Instant::now() < end, "{}", tell(last)),
+            Err(last) => assert!(Instant::now() < end, "{}", explain(last)),
         }
         sleep(step);
         step = (step * 2).min(STEP_MAX);
@@ -31,7 +34,7 @@ pub fn wait_or_tell<T, E>(mut now: impl FnMut() -> Result<T, E>, tell: impl Fn(E
 /// # Panics
 /// When it does not within [`PATIENCE`]; `what` says what was waited for.
 pub fn wait_for<T>(what: &str, mut now: impl FnMut() -> Option<T>) -> T {
-    wait_or_tell(|| now().ok_or(()), |()| format!("this did not come true: {what}"))
+    wait_or_explain(|| now().ok_or(()), |()| format!("this did not come true: {what}"))
 }
 
 /// Waits until `now` holds.
@@ -55,7 +58,9 @@ pub fn wait_equal<T: PartialEq + Debug>(
         let (l, r) = (left(), right());
         if l == r { Ok(l) } else { Err((l, r)) }
     };
-    wait_or_tell(pair, |(l, r)| format!("never became equal: {what}\n left: {l:#?}\nright: {r:#?}"))
+    wait_or_explain(pair, |(l, r)| {
+        format!("never became equal: {what}\n left: {l:#?}\nright: {r:#?}")
+    })
 }
 
 /// So much work, or a tenth of it where `CTFLOW_SLOW` says that the machine is an emulated one.

@@ -208,7 +208,7 @@ mod tests {
     use super::{LOG_MAP, names_log};
 
     #[test]
-    fn an_object_that_logs_is_told_from_one_that_does_not() {
+    fn an_object_that_logs_is_distinguished_from_one_that_does_not() {
         let object = |name: &[u8]| [b"\x7fELF.maps\0".as_slice(), name, b"\0COUNTERS"].concat();
         assert!(names_log(&object(LOG_MAP)));
         assert!(!names_log(&object(b"AYA_LOG")));

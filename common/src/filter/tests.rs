@@ -85,7 +85,7 @@ fn what_changes_counts_for_news_and_not_for_the_end() {
 }
 
 #[test]
-fn what_is_not_told_passes() {
+fn what_is_not_known_passes() {
     let silent = Subject { known: 0, ..tcp(1, 1) };
     for config in [
         config(|c| c.zone_mode = mode::IGNORE),

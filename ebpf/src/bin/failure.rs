@@ -81,14 +81,14 @@ mod entry {
         DONE
     }
 
-    /// It has found one, or not.
+    /// The kernel has found a flow to evict, or none.
     #[kretprobe]
     pub fn failure_evicted(ctx: RetProbeContext) -> u32 {
         let Some(state) = state() else { return DONE };
         let who = ctx.who();
         if state.evicting == who && who != 0 {
             state.evicting = 0;
-            if ctx.ret::<u32>() & 0xff == 0 && may_tell(Reason::TableFull) {
+            if ctx.ret::<u32>() & 0xff == 0 && may_report(Reason::TableFull) {
                 (state.refused, state.at) = (who, now());
             }
         }
@@ -103,9 +103,9 @@ mod entry {
             return DONE;
         }
         if let Some(conn) = ctx.arg::<*const u8>(0)
-            && may_tell(Reason::Evicted)
+            && may_report(Reason::Evicted)
         {
-            tell(Reason::Evicted, |record| of_conn(conn, record));
+            report(Reason::Evicted, |record| of_conn(conn, record));
         }
         DONE
     }
@@ -145,8 +145,8 @@ mod entry {
             0 => Reason::InsertFailed,
             _ => Reason::ClashResolved,
         };
-        if may_tell(reason) {
-            tell(reason, |record| *record = state.clash);
+        if may_report(reason) {
+            report(reason, |record| *record = state.clash);
         }
         DONE
     }
@@ -200,7 +200,7 @@ mod entry {
             return 0;
         }
         state.refused = 0;
-        tell(Reason::TableFull, |record| of_packet(skb, record));
+        report(Reason::TableFull, |record| of_packet(skb, record));
         0
     }
 
@@ -213,8 +213,8 @@ mod entry {
         if read_at::<[u8; 14]>(format.wrapping_add(8)) == *b"packet ignored" {
             return;
         }
-        if may_tell(Reason::Invalid) {
-            tell(Reason::Invalid, |record| {
+        if may_report(Reason::Invalid) {
+            report(Reason::Invalid, |record| {
                 of_packet(skb, record);
                 // SAFETY: the helper reads no more than there is room for, and a bad address gives nothing.
                 let _ = unsafe { bpf_probe_read_kernel_str_bytes(format, &mut record.words) };
@@ -276,7 +276,7 @@ mod entry {
 
     /// Counts, and says whether there may be a record.
     #[inline(always)]
-    fn may_tell(reason: Reason) -> bool {
+    fn may_report(reason: Reason) -> bool {
         let index = reason.index() as u32;
         if let Some(seen) = FAILURE_COUNTERS.get_ptr_mut(index) {
             // SAFETY: the cell belongs to this CPU.
@@ -297,7 +297,7 @@ mod entry {
     }
 
     #[inline(always)]
-    fn tell(reason: Reason, fill: impl FnOnce(&mut FailureRecord)) {
+    fn report(reason: Reason, fill: impl FnOnce(&mut FailureRecord)) {
         let Some(mut entry) = FAILURES.reserve_untyped::<FailureRecord>(0) else { return };
         // SAFETY: zeros are a record; there is room for one.
         let record = unsafe { &mut *entry.as_mut_ptr() };

@@ -110,7 +110,7 @@ fn another_namespace_is_worked_in_by_name() {
 
 /// Every request needs a capability, those that only read too.
 #[test]
-fn who_may_not_is_told_as_by_the_original() {
+fn who_may_not_gets_the_originals_error() {
     let namespace = Namespace::new();
     for line in ["list timeout", "add timeout t inet udp replied 5", "default-get timeout inet udp"]
     {

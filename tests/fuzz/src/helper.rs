@@ -149,9 +149,12 @@ impl Flow {
             outside.private.fill(0);
         }
         let outcome = read(self.kind, &mut outside, direction, payload);
-        let told: Vec<_> = outcome.announced.iter().flat_map(Announcement::ports).collect();
+        let announced: Vec<_> = outcome.announced.iter().flat_map(Announcement::ports).collect();
         let all = outcome.announced.len() == ANNOUNCED_MAX;
-        assert!(all || found.iter().all(|port| told.contains(port)), "{found:?} but {told:?}");
+        assert!(
+            all || found.iter().all(|port| announced.contains(port)),
+            "{found:?} but {announced:?}"
+        );
     }
 }
 

@@ -85,7 +85,7 @@ impl<'a> Plan<'a> {
             replication,
             commit_timeout_s: is_on(4).then_some(180),
             window_tracking: is_on(5),
-            tell_vanished: is_on(6),
+            report_vanished: is_on(6),
             // Close to where numbers wrap.
             first_seq: if is_on(7) { 0xffff_fff0 } else { 100 },
             ..Config::default()

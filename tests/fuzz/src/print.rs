@@ -47,10 +47,10 @@ fn printed(message: &[u8], style: &Style<'_>, event: Option<Change>, portid: u32
     let origin = Origin { portid, program: Some("a\x1b\"\n<") };
     for print in [flow, expectation] {
         let mut out = Vec::new();
-        let told = print(&mut out, style, message, event, origin, 1_795_488_831_681_765_432);
-        assert_eq!(told, !out.is_empty(), "what is told is printed");
+        let printed = print(&mut out, style, message, event, origin, 1_795_488_831_681_765_432);
+        assert_eq!(printed, !out.is_empty(), "what is understood is printed");
         let ends = out.iter().filter(|byte| **byte == b'\n').count();
-        assert_eq!(ends, usize::from(told), "{}", String::from_utf8_lossy(&out));
+        assert_eq!(ends, usize::from(printed), "{}", String::from_utf8_lossy(&out));
         assert!(!out.contains(&0x1b), "{}", String::from_utf8_lossy(&out));
     }
 }

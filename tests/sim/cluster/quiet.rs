@@ -1,4 +1,4 @@
-//! Which moments are quiet: everything under way can be known.
+//! Finds quiet moments, in which a node can know everything that is under way.
 
 use super::{Cluster, MILLISECOND, Step};
 use crate::profile::Profile;
@@ -23,10 +23,10 @@ impl Cluster {
         // Counts are compared every second, and a difference has to stay.
         let looked_for = if self.profile.switches > 0 { 7_000 } else { 5_000 } * MILLISECOND;
         let Profile { hook, silent, switches, adapts, .. } = self.profile;
-        let untold = hook || silent || switches > 0 || adapts > 0;
+        let unreported = hook || silent || switches > 0 || adapts > 0;
         let touched = self.nodes[n].kernel.touched();
         let noticed = !self.nodes[n].kernel.unnoticed;
-        noticed && !self.nodes[n].flushed && (!untold || touched.0 + looked_for < self.now.0)
+        noticed && !self.nodes[n].flushed && (!unreported || touched.0 + looked_for < self.now.0)
     }
 
     /// Whether everything that its peers have sent has reached a node, or is known to be missing, and they know their

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_zones_the_largest_are_told_and_no_flow_is_missing() {
+    fn of_many_zones_the_largest_are_listed_and_no_flow_is_missing() {
         let one_each = (0..5000).map(|n| flow(n, ipproto::UDP, n as u16, Status::empty()));
         let more = (5000..5010).map(|n| flow(n, ipproto::UDP, 77, Status::empty()));
         let mut census = census(one_each.chain(more));

@@ -71,7 +71,7 @@ pub struct ReplicaCounters {
     pub resend_no_space: u64,
     /// Ends of flows that the peer never received: living flows needed their room, or too many waited for a bulk
     /// transfer.
-    pub ends_untold: u64,
+    pub ends_unsent: u64,
     /// ACKs and NACKs of numbers that were never given.
     pub absurd_ranges: u64,
     /// Datagrams held back because their numbers lay far from all others and no second one agreed yet.
@@ -119,7 +119,7 @@ pub struct Counters {
     /// Kernel requests dropped because too many were waiting.
     pub kernel_no_space: u64,
     /// Events ([`crate::Event`]) that were dropped because too many were waiting.
-    pub events_untold: u64,
+    pub events_dropped: u64,
     /// Requests made again without a part of the flow that the kernel refuses: a helper, labels and such.
     pub written_without: u64,
     /// Flows checked against the kernel because news about them came without an exact time.
@@ -150,11 +150,11 @@ adds! {
     ReplicaCounters {
         bad_header, bad_version, bad_payload, bad_type, truncated, bad_size, lost, before,
         peer_restarts, received, sent, send_too_large, send_no_space, resend_no_space,
-        ends_untold, absurd_ranges, jumps_doubted, resyncs_put_off,
+        ends_unsent, absurd_ranges, jumps_doubted, resyncs_put_off,
     }
     Counters {
         events, filtered, local, remote, bypass, inject, local_expectations,
-        remote_expectations, inject_expectations, replica, kernel_no_space, events_untold, written_without, verified,
+        remote_expectations, inject_expectations, replica, kernel_no_space, events_dropped, written_without, verified,
         resyncs,
     }
 }

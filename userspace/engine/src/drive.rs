@@ -55,7 +55,7 @@ pub trait Io<E> {
     ///
     /// # Errors
     /// As for `kernel`.
-    fn tell(&mut self, engine: &mut E, now: Instant) -> Result<(), Self::Error>;
+    fn report(&mut self, engine: &mut E, now: Instant) -> Result<(), Self::Error>;
 }
 
 /// What a turn did.
@@ -81,6 +81,6 @@ pub fn drive<E: Driven, I: Io<E>>(
     }
     let kernel = io.kernel(engine, now)?;
     let sent = io.transmit(engine, now)?;
-    io.tell(engine, now)?;
+    io.report(engine, now)?;
     Ok(Turn { kernel, sent })
 }

@@ -254,7 +254,7 @@ impl Engine {
     /// Writes the progress of a walk into the journal. Returns false, and writes nothing, if there is no room or no
     /// consumer.
     #[must_use]
-    pub fn tell_walked(&mut self, side: Side, walked: &Walked) -> bool {
+    pub fn report_walked(&mut self, side: Side, walked: &Walked) -> bool {
         self.journal(side).is_some_and(|journal| journal.walked(walked))
     }
 
@@ -290,8 +290,8 @@ impl Engine {
     #[must_use]
     pub fn counters(&self) -> Counters {
         let kernel_no_space = self.node.kernel.usage().no_space;
-        let events_untold = self.node.events.usage().no_space;
-        Counters { kernel_no_space, events_untold, ..self.node.counters }
+        let events_dropped = self.node.events.usage().no_space;
+        Counters { kernel_no_space, events_dropped, ..self.node.counters }
     }
 
     /// Adds every queue, by name.

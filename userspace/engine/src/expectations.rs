@@ -30,14 +30,14 @@ pub struct ExpectKey {
     pub master: Tuple,
     /// The tuple of the expected flow.
     pub tuple: Tuple,
-    /// Which bits of that count.
+    /// The bits of `tuple` that count.
     pub mask: Tuple,
     /// Zone, host order; a peer does not send it.
     pub zone: u16,
 }
 
 impl ExpectKey {
-    /// That of an expectation.
+    /// The key of an expectation.
     #[must_use]
     pub fn of(expect: &Expectation) -> Self {
         let Expectation { master, tuple, mask, zone, .. } = expect;
@@ -94,15 +94,15 @@ pub fn next_after(
 #[derive(Debug, Default)]
 pub struct Local {
     table: ExpectTable,
-    /// Those that ended while the kernel's table was being read; `None` while it is not.
+    /// Expectations that ended while the kernel's table was being read; `None` while it is not.
     ended: Option<BTreeSet<ExpectKey>>,
 }
 
-/// Whether the peer is to hear of it.
+/// Whether the peer receives a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
     /// The peer receives the change.
-    Tell,
+    Send,
     /// The peer does not receive the change.
     Keep,
     /// The peer does not receive the change, and unsent messages about the expectation are dropped.
@@ -144,7 +144,7 @@ impl Local {
         let sent = origin == Origin::Commit;
         match self.put(counters, key, expect, sent, now) {
             Some(_) if sent => News::Withdraw,
-            Some(_) => News::Tell,
+            Some(_) => News::Send,
             None => News::Keep,
         }
     }
@@ -158,7 +158,7 @@ impl Local {
             return News::Keep;
         }
         counters.destroyed += 1;
-        if origin == Origin::Foreign { News::Tell } else { News::Withdraw }
+        if origin == Origin::Foreign { News::Send } else { News::Withdraw }
     }
 
     /// Puts an expectation in its place. `None` when the table is full, else whether a peer would see a change.
@@ -235,7 +235,7 @@ impl Local {
 
     /// The message to the peer about an expectation now: its present state, or its end.
     #[must_use]
-    pub fn telling<'a>(&'a self, given: &'a Expectation) -> (Change, &'a Expectation) {
+    pub fn to_send<'a>(&'a self, given: &'a Expectation) -> (Change, &'a Expectation) {
         match self.table.get(&ExpectKey::of(given)) {
             Some(entry) if entry.sent => (Change::Update, &entry.expect),
             Some(entry) => (Change::New, &entry.expect),

@@ -114,7 +114,7 @@ impl Journal {
     pub(crate) fn write(&mut self, op: Op, flow: &Flow, flags: Flags) {
         let op = if op == Op::New && self.reading { Op::Have } else { op };
         self.seq += 1;
-        if !(self.tell_lost() && self.put(op, flow, flags)) {
+        if !(self.report_lost() && self.put(op, flow, flags)) {
             self.lost.add(op, self.seq);
         }
     }
@@ -130,24 +130,24 @@ impl Journal {
         let flags = self.side | Flags::ROW;
         (self.time_ns, self.flags, self.moment) = (time_ns, flags, None);
         self.seq += 1;
-        let is_put = self.tell_lost() && self.put(Op::Have, flow, Flags::empty());
+        let is_put = self.report_lost() && self.put(Op::Have, flow, Flags::empty());
         self.seq -= u64::from(!is_put);
         is_put
     }
 
     /// Says how far a walk has come. False, and nothing was said, if there is no room.
     pub(crate) fn walked(&mut self, walked: &Walked) -> bool {
-        self.tell_lost() && self.sink.put([&walked.encode(), &[]])
+        self.report_lost() && self.sink.put([&walked.encode(), &[]])
     }
 
     /// Publishes the written records to the reader, and the account of a loss as soon as there is room.
     pub(crate) fn hand_over(&mut self) {
-        self.tell_lost();
+        self.report_lost();
         self.sink.hand_over();
     }
 
     /// Writes the account of a loss; false if there is still no room.
-    fn tell_lost(&mut self) -> bool {
+    fn report_lost(&mut self) -> bool {
         if self.lost.is_nothing() {
             return true;
         }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_counted_by_kind_and_told_before_what_comes_next() {
+    fn what_finds_no_room_is_counted_by_kind_and_reported_before_what_comes_next() {
         let small = Small::default();
         let mut journal = Journal::new(Box::new(small.clone()), 100, (false, false));
         let room = |room| small.0.lock().unwrap().0 = room;

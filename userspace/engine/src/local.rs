@@ -213,9 +213,9 @@ impl Flows {
         };
         let taken = match knowledge.on_news(what, &look) {
             Step::Take(taken) => taken,
-            Step::TellLate => {
+            Step::SendLate => {
                 cx.counters.local.stale += 1;
-                known.into_iter().for_each(|slot| self.tell_late(cx, slot, event));
+                known.into_iter().for_each(|slot| self.send_late(cx, slot, event));
                 return Ok(());
             }
             Step::Ignore | Step::End | Step::Bury => {
@@ -370,7 +370,7 @@ impl Flows {
         };
         let (dead, zone) = (self.revive(cx, slot), flow.zone);
         let is_another = |entry: Entry<'_>| news::is_another(entry, &flow);
-        // This is not the flow we knew under this identity.
+        // The event is about another flow than the known one.
         let anew = event == Change::New || dead || self.table.at(slot).is_some_and(is_another);
         if anew {
             self.table.set_flow(slot, flow, Becomes::Another);
@@ -500,7 +500,7 @@ impl Flows {
         let Some(entry) = self.table.at(slot) else { return };
         cx.counters.local.destroyed += 1;
         self.turnover.ended(entry.facts().zone);
-        if cx.config.tell_vanished && last_words.is_none() {
+        if cx.config.report_vanished && last_words.is_none() {
             self.vanished.extend(Some(entry.flow()).filter(|flow| cx.config.filter.passes(flow)));
         }
         // A flow that began and ended before any peer received it does not stay: neither is sent.

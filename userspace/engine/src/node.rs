@@ -119,7 +119,7 @@ pub struct Node {
     pub(crate) kernel: KernelQueue,
     /// Expectations of this node.
     pub(crate) local_expectations: expectations::Local,
-    /// Those of the peers.
+    /// Expectations of the peers.
     pub(crate) remote_expectations: expectations::Remote,
     /// When peers are asked again for what the kernel refused.
     pub(crate) refusals: mirror::Refusals,
@@ -311,13 +311,13 @@ impl Node {
             self.counters.written_without += 1;
             return self.tell(Event::WrittenWithout { part, flow: key, errno });
         }
-        let to_tell = match &mut self.commit {
+        let to_report = match &mut self.commit {
             Some(commit) if is_commit(op.purpose) => commit.on_failure(&mut self.kernel, op, errno),
             _ if self.config.cluster.is_some() => self.on_hot_failed(session, op, errno),
             _ => self.on_inject_failed(session, now, op, errno, last_word),
         };
         self.note_emptied(session);
-        if to_tell {
+        if to_report {
             self.tell(Event::WriteFailed { what, flow: key, errno });
         }
     }
@@ -333,7 +333,7 @@ impl Node {
                 if let (true, Request::Create(flow) | Request::Update(flow)) =
                     (is_commit(op.purpose), &op.request)
                 {
-                    // It is this node's from here on.
+                    // The flow is this node's from here on.
                     self.remote.unmake(&flow.key());
                 }
                 commit.on_success(&op);
@@ -381,8 +381,8 @@ impl Node {
         self.advance_expect_commit(session, now);
     }
 
-    /// What an event counts as. The peers need not hear of what a commit makes local, unless everything was asked for
-    /// since: then a transfer has been sent before the commit's events came in.
+    /// The cause that an event counts as. The peers need not receive what a commit makes local, unless they requested
+    /// everything since: then a transfer has been sent before the commit's events came in.
     pub(crate) fn origin_for_peers(&self, session: &impl Peers, origin: Origin) -> Origin {
         let asked = session.has_told_all_since(self.commit_began);
         if origin == Origin::Commit && asked { Origin::Foreign } else { origin }
@@ -423,7 +423,7 @@ impl Node {
 
     /// Reports flows that ended without an event, if the configuration asks for that. One step of a sweep finds only
     /// so many, and they are reported before the next step.
-    fn tell_vanished(&mut self) {
+    fn report_vanished(&mut self) {
         for flow in core::mem::take(&mut self.flows.vanished) {
             let _ = self.events.push(Event::Vanished(Box::new(flow)));
         }

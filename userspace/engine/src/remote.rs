@@ -28,9 +28,10 @@ pub struct Remote {
     /// The flows; where they go straight into the kernel, their directions alone: which flows of the kernel are the
     /// peers'.
     known: FlowTable,
-    /// They go straight into the kernel: there is no table of them to show.
+    /// Flows go straight into the kernel: there is no table of them to show.
     injects: bool,
-    /// They are kept here, and written into the kernel at once, too: which entries of the kernel are there for that.
+    /// Flows are kept here, and written into the kernel at once, too: the entries of the kernel that are there for
+    /// that.
     hot: Option<MadeFlows>,
     /// What is shown then.
     nothing: FlowTable,
@@ -133,7 +134,7 @@ impl Remote {
         if self.injects { &self.nothing } else { &self.known }
     }
 
-    /// The same table, for a listener to it.
+    /// The peers' table, mutable for a listener to it.
     pub(crate) const fn shown_mut(&mut self) -> &mut FlowTable {
         if self.injects { &mut self.nothing } else { &mut self.known }
     }
@@ -344,7 +345,7 @@ impl Remote {
     }
 
     /// Whether a message that makes or changes a flow was sent before a transfer of all the peer's flows that is here:
-    /// what exists there, the transfer has named. An end still ends what stays until the kernel lets go of it.
+    /// the transfer has named what exists there. An end still ends what stays until the kernel removes it.
     fn is_outdated(&self, change: Change, message: MessageId) -> bool {
         change != Change::Destroy && message.order() < self.transferred.of(message.peer())
     }
@@ -363,7 +364,7 @@ impl Remote {
 
     /// Whether a flow is a peer's, and the peer has sent it since a time in seconds or later.
     #[must_use]
-    pub fn has_told_of(&self, key: &FlowKey, since_s: u32) -> bool {
+    pub fn has_been_sent(&self, key: &FlowKey, since_s: u32) -> bool {
         let theirs = self.known.get(key).filter(|entry| !entry.marks.contains(Marks::LEFT));
         theirs.is_some_and(|entry| entry.updated_s >= since_s)
     }
@@ -402,7 +403,7 @@ impl Remote {
     }
 
     /// Goes on removing, if it is time. When it is done for a peer: which one, and how many flows went. `ask` is given
-    /// each flow that stays until the kernel lets go of it, which it may have done before.
+    /// each flow that stays until the kernel removes it, which may have happened before.
     pub fn sweep(
         &mut self,
         counters: &mut Counters,
@@ -525,7 +526,7 @@ fn lifetime(config: &Config, flow: &Flow, age_s: u32) -> u32 {
         return fixed;
     }
     let received = flow.has(Known::TIMEOUT).then_some(flow.timeout_s);
-    received.and_then(|s| s.checked_sub(age_s)).unwrap_or(limit::LIFETIME_UNTOLD_S)
+    received.and_then(|s| s.checked_sub(age_s)).unwrap_or(limit::LIFETIME_UNKNOWN_S)
 }
 
 #[cfg(test)]
@@ -615,7 +616,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_told_again_has_less_and_less_time_left_and_goes_when_it_has_none() {
+    fn what_is_not_sent_again_has_less_and_less_time_left_and_goes_when_it_has_none() {
         let mode = Mode::Alarm { refresh_s: 1, expire_s: 6 };
         let replication = crate::config::Replication { mode, ..Default::default() };
         let mut side =
@@ -634,7 +635,7 @@ mod tests {
     }
 
     #[test]
-    fn lifetimes_shrink_with_age_and_fall_back_when_used_up_or_untold() {
+    fn lifetimes_shrink_with_age_and_fall_back_when_used_up_or_unknown() {
         let config = Config::default();
         let received = Flow { timeout_s: 100, known: Known::TIMEOUT, ..flow(1) };
         assert_eq!(writable(&config, received.clone(), 30).timeout_s, 70);

@@ -92,7 +92,7 @@ impl Failures {
             reason = "the other way is unsafe; an `OwnedFd` is what that asks for"
         )]
         let ring = ring.map(|fd| AsyncFd::with_interest(fd, Interest::READABLE)).transpose()?;
-        let teller = Teller {
+        let reporter = Reporter {
             probes: parts.probes,
             stats: Arc::clone(&stats),
             sender: sender.clone(),
@@ -102,7 +102,7 @@ impl Failures {
             balance: Balance::default(),
             seq: 0,
         };
-        let task = tokio::spawn(run(teller, ring)).abort_handle();
+        let task = tokio::spawn(run(reporter, ring)).abort_handle();
         Ok(Self { stats, sender, task })
     }
 
@@ -112,7 +112,7 @@ impl Failures {
         Arc::clone(&self.stats)
     }
 
-    /// A way to hear of all failures from here on.
+    /// A receiver of all failures from here on.
     #[must_use]
     pub fn subscribe(&self) -> Receiver {
         self.sender.subscribe()
@@ -126,7 +126,7 @@ struct Line {
     unlogged: u64,
 }
 
-struct Teller {
+struct Reporter {
     probes: Option<Probes>,
     stats: Arc<Stats>,
     sender: broadcast::Sender<Arc<[u8]>>,
@@ -137,7 +137,7 @@ struct Teller {
     seq: u64,
 }
 
-async fn run(mut teller: Teller, ring: Option<AsyncFd<std::os::fd::OwnedFd>>) {
+async fn run(mut reporter: Reporter, ring: Option<AsyncFd<std::os::fd::OwnedFd>>) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -145,12 +145,12 @@ async fn run(mut teller: Teller, ring: Option<AsyncFd<std::os::fd::OwnedFd>>) {
             _ = tick.tick() => {
                 // The kernel first: what the programs see meanwhile is then not taken for unseen.
                 if let Ok(Ok(cpus)) = spawn_blocking(kstat::cpus).await {
-                    teller.on_tick(&cpus);
+                    reporter.on_tick(&cpus);
                 }
             }
             () = readable(ring.as_ref()) => {}
         }
-        while teller.drain() {
+        while reporter.drain() {
             tokio::task::yield_now().await;
         }
     }
@@ -167,13 +167,13 @@ async fn readable(ring: Option<&AsyncFd<std::os::fd::OwnedFd>>) {
     }
 }
 
-impl Teller {
+impl Reporter {
     /// Reports a turn's share of what the programs saw. Returns whether there may be more.
     fn drain(&mut self) -> bool {
         let ahead = clock::wall_ns().wrapping_sub(clock::now().0);
         for _ in 0..RECORDS_PER_TURN {
             let Some(record) = self.probes.as_mut().and_then(Probes::take) else { return false };
-            self.tell(&of_record(&record), record.ktime_ns.wrapping_add(ahead));
+            self.report(&of_record(&record), record.ktime_ns.wrapping_add(ahead));
         }
         true
     }
@@ -190,11 +190,11 @@ impl Teller {
             self.stats.counted[reason.index()].fetch_add(count, Relaxed);
             let (tuple, by) = (Tuple::UNKNOWN, Tuple::UNKNOWN);
             let failure = Failure { reason, tuple, zone: None, by, text: b"", count };
-            self.tell(&failure, clock::wall_ns());
+            self.report(&failure, clock::wall_ns());
         }
     }
 
-    fn tell(&mut self, failure: &Failure<'_>, time_ns: u64) {
+    fn report(&mut self, failure: &Failure<'_>, time_ns: u64) {
         self.seq += 1;
         // Without a receiver the send fails, which is no error.
         let _ = self.sender.send(failure.encode(self.seq, time_ns).into());

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_counted_and_told() {
+    fn what_finds_no_room_is_counted_and_reported() {
         let (mut ends, reader) = ends().expect("a lane");
         let engine = Engine::new(Config::default(), Instant(0));
         const ALL: u32 = 200_000;

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_does_not_tell_the_limit_leaves_it_open() {
+    fn a_kernel_that_does_not_report_the_limit_leaves_it_open() {
         assert_eq!(table_sizes(&message(ct::GET_STATS, 0, &[(1, 5), (2, 9)])), (Some(5), Some(9)));
         assert_eq!(table_sizes(&message(ct::GET_STATS, 0, &[(1, 5)])), (Some(5), None));
         assert_eq!(table_sizes(&[1, 2, 3]), (None, None));

@@ -167,7 +167,7 @@ impl Log {
     /// # Errors
     /// When there can be no thread.
     pub fn run_behind(&self) -> io::Result<()> {
-        // Who finds no sink behind this lock finds the queue.
+        // A thread that finds no sink behind this lock finds the queue.
         let mut held = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sink) = held.take() else { return Ok(()) };
         let (sender, jobs) = bounded::channel(QUEUE_LEN);
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_takes_nothing_loses_lines_and_they_are_told_when_another_takes_some() {
+    fn a_file_that_takes_nothing_loses_lines_and_they_are_reported_when_another_takes_some() {
         let full = Places { file: Some("/dev/full".into()), ..Places::default() };
         let log = Log::open(Form::Record, &full).unwrap();
         log.run_behind().unwrap();

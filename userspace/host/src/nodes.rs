@@ -49,7 +49,7 @@ pub struct Settings {
     pub addresses: Vec<IpAddr>,
     /// Its port.
     pub port: u16,
-    /// Which run of this node this is: random.
+    /// A random number that identifies this run of the node.
     pub incarnation: u64,
 }
 
@@ -145,7 +145,7 @@ impl Nodes {
             let bytes = &mut self.buffer[..len];
             let Some(opened) = self.seals.open(now, from, bytes) else { continue };
             // The engine learns of a session that this datagram confirms before it takes the datagram.
-            self.tell(engine, now);
+            self.report_events(engine, now);
             let text = &self.buffer[HEAD_LEN..HEAD_LEN + opened.len];
             let (peer, from, number) = (engines(opened.peer), opened.stream.from, opened.number);
             engine.handle(now, Input::Opened { peer, from, number, bytes: text });
@@ -162,7 +162,7 @@ impl Nodes {
             lead.secure.handle_timeout(now);
         }
         // Other shards know of a session before the peer does.
-        self.tell(engine, now);
+        self.report_events(engine, now);
         let Seals::Lead(lead) = &mut self.seals else { return };
         lead.say_addresses();
         while let Some((to, len)) = lead.secure.poll_transmit(&mut self.buffer[..]) {
@@ -230,7 +230,7 @@ impl Nodes {
             && let Some(peer) = lead.secure.peer_at(peer.index())
         {
             lead.secure.on_leaving(now, peer);
-            self.tell(engine, now);
+            self.report_events(engine, now);
         }
     }
 
@@ -287,7 +287,7 @@ impl Nodes {
         self.seals.listen(now, |news| hand_in(engine, now, news));
     }
 
-    fn tell(&mut self, engine: &mut Engine, now: Instant) {
+    fn report_events(&mut self, engine: &mut Engine, now: Instant) {
         while let Some((event, news)) = self.seals.poll_event(now) {
             news.into_iter().for_each(|news| hand_in(engine, now, news));
             self.log(&event);

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// How often a long commit logs its progress.
 const PROGRESS: Duration = Duration::from_secs(1);
 /// Failed writes logged one by one before only their number is.
-const WRITE_FAILURES_TOLD: u64 = 10;
+const WRITE_FAILURES_LOGGED: u64 = 10;
 
 /// How soon the log repeats that the kernel refuses a part of flows.
 const REFUSED_AGAIN: Duration = Duration::from_secs(600);
@@ -49,7 +49,7 @@ impl Observer {
             }
         }
         let Some((code, fields)) = meaning(event) else { return };
-        let log = &Teller { log, code, fields };
+        let log = &Lines { log, code, fields };
         match event {
             // `Vanished` is for who wants ended flows, see `shard`.
             Event::CommandDone(_) | Event::Compared(..) | Event::Vanished(_) => {}
@@ -58,10 +58,10 @@ impl Observer {
                 log.notice(format!("committing {}", caches(*flows, *expectations)));
             }
             Event::CommitDone { committed, failed, took } => {
-                tell_commit(log, "entries", (*committed, *failed), *took);
+                log_commit(log, "entries", (*committed, *failed), *took);
             }
             Event::ExpectationsCommitted { committed, failed, took } => {
-                tell_commit(log, "expectations", (*committed, *failed), *took);
+                log_commit(log, "expectations", (*committed, *failed), *took);
             }
             Event::WriteFailed { what, flow, errno } => {
                 self.on_write_failed(log, what, flow, *errno);
@@ -143,30 +143,30 @@ impl Observer {
 
     fn on_write_failed(
         &mut self,
-        log: &Teller<'_>,
+        log: &Lines<'_>,
         what: &str,
         flow: &ctnetlink::FlowKey,
         errno: i32,
     ) {
         self.write_failures += 1;
-        if self.write_failures <= WRITE_FAILURES_TOLD {
+        if self.write_failures <= WRITE_FAILURES_LOGGED {
             let reason = std::io::Error::from_raw_os_error(errno);
             log.warning(format!("kernel refused to {what} {:?}: {reason}", flow.tuple));
         }
-        if self.write_failures == WRITE_FAILURES_TOLD {
+        if self.write_failures == WRITE_FAILURES_LOGGED {
             log.warning("more refusals are only counted (-s)");
         }
     }
 }
 
 /// A log, and what all lines about one event say to machines.
-struct Teller<'a> {
+struct Lines<'a> {
     log: &'a Log,
     code: Code,
     fields: Fields,
 }
 
-impl Teller<'_> {
+impl Lines<'_> {
     fn info(&self, text: impl AsRef<str>) {
         self.log.record(Level::Info, self.code, text, self.fields.clone());
     }
@@ -309,7 +309,7 @@ const fn degraded(cause: Cause) -> &'static str {
     }
 }
 
-fn tell_commit(log: &Teller<'_>, what: &str, (committed, failed): (u64, u64), took: Duration) {
+fn log_commit(log: &Lines<'_>, what: &str, (committed, failed): (u64, u64), took: Duration) {
     log.notice(format!("Committed {committed} new {what}"));
     if failed > 0 {
         log.notice(format!("{failed} {what} can't be committed"));
@@ -341,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_kernel_refuses_is_told_once_for_each_kind_and_then_now_and_then() {
+    fn what_the_kernel_refuses_is_logged_once_for_each_kind_and_then_now_and_then() {
         let mut observer = Observer::default();
         let helper = ctnetlink::flow::HelperName::from_bytes(b"a\nb").unwrap();
         let mut logged = |part, s: u64| {
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_commit_tells_how_far_it_is_and_a_short_one_does_not() {
+    fn a_long_commit_logs_its_progress_and_a_short_one_does_not() {
         let mut observer = Observer::default();
         let mut logged = |ms: u64, done: Option<u64>| {
             let progress = observer.progress(done.map(|n| (n, 9)), Instant(ms * 1_000_000));

@@ -14,7 +14,7 @@ const GATHER: Duration = Duration::from_secs(10);
 pub struct Overruns {
     seen: u64,
     unreported: u64,
-    tell_at: Option<Instant>,
+    log_at: Option<Instant>,
     /// Times losses were found.
     pub times: u64,
     /// What had become of events when losses were looked for the last time.
@@ -22,7 +22,7 @@ pub struct Overruns {
 }
 
 impl Overruns {
-    /// Those of `source` from here on: it may have lost events for an earlier reader.
+    /// The overruns of `source` from here on: it may have lost events for an earlier reader.
     #[must_use]
     pub fn of(source: &Source) -> Self {
         let account = source.account();
@@ -30,7 +30,8 @@ impl Overruns {
     }
 
     /// Looks for losses of `source`; returns how many events were lost, or held back, since the last look. If there
-    /// were some, the socket gets more room, up to `buffer_max` bytes. Who has a reader leaves room and words to that.
+    /// were some, the socket gets more room, up to `buffer_max` bytes. A shard with a reader leaves room and log lines
+    /// to that.
     pub fn look(&mut self, source: &mut Source, buffer_max: usize, log: &Log) -> u64 {
         self.account = source.account();
         let lost = self.note(self.account.lost);
@@ -47,7 +48,7 @@ impl Overruns {
     }
 
     /// Logs losses, if it is time. `reliable`: the kernel keeps what the socket has no room for.
-    pub fn tell(&mut self, now: Instant, source: &Source, reliable: bool, log: &Log) {
+    pub fn log_losses(&mut self, now: Instant, source: &Source, reliable: bool, log: &Log) {
         if let Some(count) = self.due(now)
             && !source.has_reader()
         {
@@ -71,10 +72,10 @@ impl Overruns {
 
     /// How many losses to report now, if any.
     fn due(&mut self, now: Instant) -> Option<u64> {
-        if self.unreported == 0 || self.tell_at.is_some_and(|at| now < at) {
+        if self.unreported == 0 || self.log_at.is_some_and(|at| now < at) {
             return None;
         }
-        self.tell_at = Some(now + GATHER);
+        self.log_at = Some(now + GATHER);
         Some(std::mem::take(&mut self.unreported))
     }
 }
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_loss_is_told_at_once_and_the_next_ones_together() {
+    fn the_first_loss_is_logged_at_once_and_the_next_ones_together() {
         let mut overruns = Overruns::default();
         assert_eq!(overruns.note(0), 0);
         assert_eq!(overruns.due(Instant(0)), None);

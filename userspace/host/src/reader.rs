@@ -142,7 +142,7 @@ impl SourceReader {
             housekeeping_at: now,
             waited: 0,
         };
-        reader.tell();
+        reader.publish();
         Ok((reader, sources))
     }
 
@@ -204,7 +204,7 @@ impl SourceReader {
         Ok((events, router.hand_over()))
     }
 
-    /// Carries out waiting orders; false when it is to end.
+    /// Carries out waiting orders; false when the thread must end.
     fn take_orders(&mut self) -> bool {
         while !self.bell.is_stopped() {
             match self.orders.try_recv() {
@@ -248,9 +248,9 @@ impl SourceReader {
             log.warning(note);
         }
         overruns.look(source, tuning.buffer_max, log);
-        overruns.tell(now, source, *reliable, log);
+        overruns.log_losses(now, source, *reliable, log);
         change::adapt(source, now, log);
-        self.tell();
+        self.publish();
     }
 
     /// Lets the shards know of flows that have grown old enough since they began.
@@ -266,7 +266,7 @@ impl SourceReader {
         router.hand_over();
     }
 
-    fn tell(&self) {
+    fn publish(&self) {
         let Self { source, .. } = self;
         let kind = SourceKind { name: source.name(), hears_requests: source.hears_requests() };
         let account = Account { waits: self.waited, ..source.account() };

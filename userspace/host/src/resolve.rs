@@ -28,7 +28,7 @@ pub enum Place {
     Name(String, u16),
 }
 
-/// Who knows the addresses of names.
+/// Looks up the addresses of names.
 pub trait Names {
     /// The addresses of a host, with this port.
     fn look_up(
@@ -62,13 +62,13 @@ pub async fn watch<T: Clone>(
     peer: T,
     places: &[Place],
     names: &impl Names,
-    tell: mpsc::Sender<(T, Resolved)>,
+    reports: mpsc::Sender<(T, Resolved)>,
 ) {
     let mut known: BTreeMap<&str, Vec<SocketAddr>> = BTreeMap::new();
     let (mut reported, mut failing): (_, BTreeMap<&str, bool>) = (None, BTreeMap::new());
     let mut pause = AGAIN;
     loop {
-        if !change(&peer, places, &known, &mut reported, &tell).await {
+        if !change(&peer, places, &known, &mut reported, &reports).await {
             return;
         }
         let mut failed = false;
@@ -86,14 +86,14 @@ pub async fn watch<T: Clone>(
                 Err(error) => error.to_string(),
             };
             failed = true;
-            // What it was known for stays: a name server that fails moves no peer.
+            // The last known addresses stay: a name server that fails moves no peer.
             if failing.insert(name, true) != Some(true)
-                && tell.send((peer.clone(), Resolved::Unknown(name.clone(), why))).await.is_err()
+                && reports.send((peer.clone(), Resolved::Unknown(name.clone(), why))).await.is_err()
             {
                 return;
             }
         }
-        if !change(&peer, places, &known, &mut reported, &tell).await {
+        if !change(&peer, places, &known, &mut reported, &reports).await {
             return;
         }
         if !places.iter().any(|place| matches!(place, Place::Name(..))) {
@@ -110,14 +110,14 @@ async fn change<T: Clone>(
     places: &[Place],
     known: &BTreeMap<&str, Vec<SocketAddr>>,
     reported: &mut Option<Vec<SocketAddr>>,
-    tell: &mpsc::Sender<(T, Resolved)>,
+    reports: &mpsc::Sender<(T, Resolved)>,
 ) -> bool {
     let now = addresses(places, known);
     if now.is_empty() || reported.as_ref() == Some(&now) {
         return true;
     }
     *reported = Some(now.clone());
-    tell.send((peer.clone(), Resolved::Addresses(now))).await.is_ok()
+    reports.send((peer.clone(), Resolved::Addresses(now))).await.is_ok()
 }
 
 /// All that is known, in the order of the places, each address once.
@@ -175,10 +175,10 @@ mod tests {
         for_: Duration,
     ) -> Vec<(u64, Resolved)> {
         answers.reverse();
-        let (tell, mut reported) = mpsc::channel(100);
+        let (reports, mut reported) = mpsc::channel(100);
         let (names, begun) = (Script(Mutex::new(answers)), Instant::now());
         let mut seen = Vec::new();
-        let watching = watch((), &places, &names, tell);
+        let watching = watch((), &places, &names, reports);
         let listening = async {
             while let Some(((), what)) = reported.recv().await {
                 seen.push((begun.elapsed().as_secs(), what));
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn r3_3_a_name_is_looked_up_every_minute_and_what_has_changed_is_told() {
+    async fn r3_3_a_name_is_looked_up_every_minute_and_changes_are_reported() {
         let yes = |n: u8| Some(Ok(vec![at(n)]));
         let answers = vec![yes(1), yes(1), Some(Err("a broken name server")), yes(2)];
         let reported = run(vec![name()], answers, Duration::from_secs(190)).await;
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn addresses_alone_are_told_once_and_need_no_watching() {
+    async fn addresses_alone_are_reported_once_and_need_no_watching() {
         let places = vec![Place::Address(at(1)), Place::Address(at(2)), Place::Address(at(1))];
         let reported = run(places, vec![], Duration::from_secs(1000)).await;
         assert_eq!(reported, [(0, Resolved::Addresses(vec![at(1), at(2)]))]);

@@ -116,7 +116,7 @@ pub struct Parts {
     pub poll: Option<Duration>,
     /// Whether the kernel keeps events that the source has no room for.
     pub reliable: bool,
-    /// Who wants to know of ended flows.
+    /// Receives ended flows.
     pub ends: Option<Ends>,
 }
 
@@ -159,7 +159,7 @@ pub enum Order {
     Query(Query),
     /// Something the feed wants of a table.
     Feed {
-        /// Of which shard.
+        /// Number of the shard.
         shard: usize,
         /// The table to read.
         side: Side,
@@ -168,7 +168,7 @@ pub enum Order {
     },
     /// The addresses of a peer of version 2 have changed.
     Addresses {
-        /// Which one, in the order of the configuration.
+        /// The peer, in the order of the configuration.
         peer: usize,
         /// Preferred first.
         addresses: Vec<SocketAddr>,
@@ -266,7 +266,7 @@ pub struct Shard {
     began: Instant,
     /// What the engine wants sent and found no room.
     gso: GsoBatch,
-    /// How soon it is tried again.
+    /// How soon sending is tried again.
     link_retry: Duration,
 }
 
@@ -356,7 +356,7 @@ impl Shard {
                 || datagrams >= DATAGRAMS_PER_TURN
                 || sent >= TRANSMITS_PER_TURN
                 || self.engine.wants_kernel();
-            self.tell(now, more || timer || events + datagrams + sent > 0);
+            self.publish_and_reply(now, more || timer || events + datagrams + sent > 0);
             // What a reader hands over has coalesced already.
             let coalesces = !self.tuning.coalesce.is_zero() && !self.source.has_reader();
             let streams = self.coalescer.on_turn(now, events) && coalesces;
@@ -420,7 +420,7 @@ impl Shard {
         })
     }
 
-    /// Carries out some of the waiting orders; `None` when the shard is to end.
+    /// Carries out some of the waiting orders; `None` when the shard must end.
     fn take_orders(&mut self, now: Instant) -> Option<usize> {
         let mut taken = 0;
         while taken < ORDERS_PER_TURN && !self.bell.is_stopped() {
@@ -489,13 +489,13 @@ impl Shard {
             let flows =
                 [Side::Remote, Side::Local].map(|side| self.engine.table(side).alive() as u64);
             change::before_commit(&mut self.source, now, flows.into(), &self.log);
-            self.tell_source(now);
+            self.pass_source_on(now);
         }
         self.engine.handle(now, Input::Command(id, command));
     }
 
     /// Passes a change of the event source to the engine.
-    fn tell_source(&mut self, now: Instant) {
+    fn pass_source_on(&mut self, now: Instant) {
         let hears_requests = self.source.hears_requests();
         if hears_requests != self.engine.config().hears_requests {
             self.engine.handle(now, Input::SourceChanged { hears_requests });
@@ -517,12 +517,12 @@ impl Shard {
         if lost > 0 && !*reliable {
             self.engine.handle(now, Input::EventsLost { count: lost });
         }
-        overruns.tell(now, source, *reliable, log);
+        overruns.log_losses(now, source, *reliable, log);
         if self.engine.commit_progress().is_some() {
             source.hold();
         }
         change::adapt(source, now, log);
-        self.tell_source(now);
+        self.pass_source_on(now);
         if let Some(Health { flows, events }) = self.health.look(now) {
             self.engine.handle(now, Input::KernelHealth { flows, events });
         }

@@ -18,7 +18,7 @@ impl Systemd {
         Self { on, watchdog: sd_notify::watchdog_enabled() }
     }
 
-    /// The same, on or off. The watchdog is that of the start.
+    /// A copy of this handle, on or off. It keeps the watchdog interval of the start.
     #[must_use]
     pub const fn switched(self, on: bool) -> Self {
         Self { on, ..self }
@@ -32,27 +32,27 @@ impl Systemd {
 
     /// The daemon serves; `pid` is its process. systemd believes that from the process it started.
     pub fn ready(&self, pid: u32, status: &str) {
-        self.tell(&[NotifyState::MainPid(pid), NotifyState::Ready, NotifyState::Status(status)]);
+        self.notify(&[NotifyState::MainPid(pid), NotifyState::Ready, NotifyState::Status(status)]);
     }
 
-    /// The daemon reads its configuration again; [`Systemd::ready`] is to follow.
+    /// The daemon reads its configuration again; a call of [`Systemd::ready`] has to follow.
     pub fn reloading(&self) {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
-            self.tell(&[NotifyState::Reloading, now]);
+            self.notify(&[NotifyState::Reloading, now]);
         }
     }
 
     /// The daemon works.
     pub fn alive(&self) {
-        self.tell(&[NotifyState::Watchdog]);
+        self.notify(&[NotifyState::Watchdog]);
     }
 
     /// The daemon ends.
     pub fn stopping(&self) {
-        self.tell(&[NotifyState::Stopping]);
+        self.notify(&[NotifyState::Stopping]);
     }
 
-    fn tell(&self, state: &[NotifyState<'_>]) {
+    fn notify(&self, state: &[NotifyState<'_>]) {
         if self.on {
             // A systemd that does not listen cannot be reported anywhere else.
             let _ = sd_notify::notify(state);

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_apart_wherever_it_comes_and_however_it_is_cut() {
+    fn a_refusal_is_recognised_wherever_it_comes_and_however_it_is_cut() {
         let whole = "tcp 6 a\ntcp 6 b\nerror: the engine has ended\n";
         for cut in 0..=whole.len() {
             let (out, aside) = printed(&[&whole[..cut], &whole[cut..]]);

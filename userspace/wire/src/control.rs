@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_names_are_told_apart() {
+    fn numbers_and_names_are_distinguished() {
         for (one, other) in Request::ALL.iter().zip(&Request::ALL[1..]) {
             assert!(one.number() < other.number());
         }

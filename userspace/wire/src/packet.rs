@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_the_flow_that_netlink_would_tell() {
+    fn a_record_is_the_flow_that_netlink_would_report() {
         let seen = decode(&bytes(&connection()), HZ).unwrap();
         let flags = [0x23, 0x0b].map(|flags| TcpFlags { flags, mask: 0 });
         let flow = Flow {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_packet_tells_of_a_flow_that_is_about_to_be_confirmed() {
+    fn a_first_packet_reports_a_flow_that_is_about_to_be_confirmed() {
         let first = PacketRecord { status: 0, ..connection() };
         let seen = decode(&bytes(&first), HZ).unwrap();
         assert_eq!((seen.confirmed, seen.flow.status), (false, Status::CONFIRMED));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_of_one_direction_is_told_as_netlink_tells_it() {
+    fn a_zone_of_one_direction_is_decoded_as_from_netlink() {
         for (zone_dir, zone, zones) in [(1, 7, [Some(7), None]), (2, 0, [None, Some(7)])] {
             let flow = decode(&bytes(&PacketRecord { zone_dir, ..connection() }), HZ).unwrap().flow;
             assert_eq!((flow.zone, flow.has(Known::ZONE)), (zone, false));

@@ -12,25 +12,25 @@ const EVERY_MS: f64 = 500.0;
 pub(super) struct Account {
     start: Moment,
     zero: Option<Moment>,
-    told: Moment,
+    printed: Moment,
     is_terminal: bool,
 }
 
-/// Whom the account asks.
+/// The nodes that the account asks.
 #[derive(Clone, Copy)]
 pub(super) struct Watched<'a> {
     /// The router that forwards now.
     pub(super) active: Node,
     /// Its daemon, while there is one that waits for its death.
     pub(super) own: Option<&'a Daemon>,
-    /// That one, and its daemon.
+    /// The node that takes over, and its daemon.
     pub(super) heir: Option<(Node, &'a Daemon)>,
 }
 
 impl Account {
     pub(super) fn new() -> Self {
         let is_terminal = io::stdout().is_terminal();
-        Self { start: Moment::now(), zero: None, told: Moment(0), is_terminal }
+        Self { start: Moment::now(), zero: None, printed: Moment(0), is_terminal }
     }
 
     /// Refreshes the line when its time has come.
@@ -41,10 +41,10 @@ impl Account {
         watched: Watched<'_>,
     ) -> Result<()> {
         let now = Moment::now();
-        if now.ms_since(self.told) < EVERY_MS {
+        if now.ms_since(self.printed) < EVERY_MS {
             return Ok(());
         }
-        self.told = now;
+        self.printed = now;
         let count = |daemon: Option<&Daemon>| daemon.map_or(Ok(Counts::default()), Daemon::counts);
         let flows = watched.active.flow_count()?;
         let (heir, events) = (watched.heir, count(watched.own)?.events);
@@ -87,7 +87,7 @@ impl Account {
             (true, false) => ("\r\x1b[K", ""),
             (false, _) => ("", "\n"),
         };
-        // Who closed our output does not want to know.
+        // A reader that closed our output does not want to know.
         let _ = write!(out, "{before}{text}{after}").and_then(|()| out.flush());
     }
 }

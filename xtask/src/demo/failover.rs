@@ -59,7 +59,7 @@ pub(super) struct Story<'a> {
     /// The preferred one first.
     routers: Vec<Router>,
     primary: Node,
-    /// Who takes over when the primary dies.
+    /// The node that takes over when the primary dies.
     heir: Option<Node>,
     /// How often a resync had to be asked for.
     pub(super) resyncs: u32,
@@ -77,7 +77,7 @@ impl<'a> Story<'a> {
         Ok(Self { account, site, routers, primary: Node::A, heir, resyncs: 0 })
     }
 
-    /// Who carries the traffic.
+    /// The node that carries the traffic.
     pub(super) const fn primary(&self) -> Node {
         self.primary
     }
@@ -185,7 +185,7 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// Waits until the one that is to take over knows of the transfer.
+    /// Waits until the node that will take over knows of the transfer.
     pub(super) fn replicated_transfer(&mut self) -> Result<()> {
         match self.heir() {
             Some((node, daemon)) if !daemon.holds_established_tcp()? => self.resync(node, 1),
@@ -258,10 +258,10 @@ impl<'a> Story<'a> {
                 takeover.moved = Some(now);
                 self.primary = node;
             }
-            done |= self.tell_script(node, &mut takeover)?;
+            done |= self.print_script(node, &mut takeover)?;
             if !flowing && takeover.moved.is_some_and(|moved| transfer.heard > moved) {
                 flowing = true;
-                self.tell_silence(began, transfer);
+                self.print_silence(began, transfer);
             }
             flowing |= transfer.client.is_some();
             let through = format!("through {before}");
@@ -272,7 +272,7 @@ impl<'a> Story<'a> {
     }
 
     /// Prints what a router's script did. Returns whether the script has finished.
-    fn tell_script(&mut self, node: Node, takeover: &mut Takeover) -> Result<bool> {
+    fn print_script(&mut self, node: Node, takeover: &mut Takeover) -> Result<bool> {
         let mut done = false;
         for line in self.router(node)?.keepalived.news() {
             done |= line.starts_with("conntrackd -B ");
@@ -289,7 +289,7 @@ impl<'a> Story<'a> {
         Ok(done)
     }
 
-    fn tell_silence(&self, began: Moment, transfer: &Transfer) {
+    fn print_silence(&self, began: Moment, transfer: &Transfer) {
         let text = match transfer.silence_after(began) {
             Some((from, to)) => {
                 format!("the client receives again, after {:.1} ms of silence", to.ms_since(from))

@@ -74,7 +74,7 @@ impl Report {
         }
     }
 
-    fn tell(&self) {
+    fn print(&self) {
         match self {
             Self::Ready => println!("ready"),
             Self::At(at, bytes) => println!("at {} {bytes}", at.0),
@@ -120,7 +120,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Sends the stream at its pace to the first who asks.
 fn server() -> Result<()> {
     let listener = TcpListener::bind(SocketAddrV4::new(SERVER, PORT))?;
-    Report::Ready.tell();
+    Report::Ready.print();
     let (mut peer, _) = listener.accept()?;
     let (start, mut sent) = (Instant::now(), 0);
     let (mut bytes, mut sum, mut chunk) = (Bytes::new(), Fnv1a::new(), [0; CHUNK]);
@@ -133,12 +133,12 @@ fn server() -> Result<()> {
         bytes.fill(&mut chunk);
         sum.add(&chunk);
         if let Err(error) = peer.write_all(&chunk) {
-            Report::Broken(Moment::now(), sent, error.to_string()).tell();
+            Report::Broken(Moment::now(), sent, error.to_string()).print();
             return Ok(());
         }
         sent += CHUNK as u64;
     }
-    Report::Done(Moment::now(), sent, sum.sum()).tell();
+    Report::Done(Moment::now(), sent, sum.sum()).print();
     Ok(())
 }
 
@@ -147,7 +147,7 @@ fn client(patience: Duration) -> Result<()> {
     let mut peer = TcpStream::connect(SocketAddrV4::new(SERVER, PORT))?;
     peer.set_read_timeout(Some(patience))?;
     let (mut sum, mut buffer, mut total) = (Fnv1a::new(), vec![0; 4 * CHUNK], 0);
-    let (mut last, mut told) = (Moment::now(), Moment(0));
+    let (mut last, mut reported) = (Moment::now(), Moment(0));
     loop {
         let read = peer.read(&mut buffer);
         let now = Moment::now();
@@ -159,19 +159,19 @@ fn client(patience: Duration) -> Result<()> {
             Err(error) => Report::Broken(now, total, describe(&error, patience)),
             Ok(count) => {
                 if now.0 - last.0 > SILENCE_US {
-                    Report::Silence(last, now).tell();
+                    Report::Silence(last, now).print();
                 }
                 total += count as u64;
                 sum.add(&buffer[..count]);
                 last = now;
-                if now.0 - told.0 > PROGRESS_US {
-                    Report::At(now, total).tell();
-                    told = now;
+                if now.0 - reported.0 > PROGRESS_US {
+                    Report::At(now, total).print();
+                    reported = now;
                 }
                 continue;
             }
         };
-        report.tell();
+        report.print();
         return Ok(());
     }
 }
@@ -224,7 +224,7 @@ mod tests {
     use crate::demo::clock::Moment;
 
     #[test]
-    fn reports_survive_being_told() {
+    fn reports_survive_being_printed() {
         let broken = Report::Broken(Moment(7), 9, "no byte for 10 s".into());
         assert_eq!("broken 7 9 no byte for 10 s".parse::<Report>().unwrap(), broken);
         assert_eq!("done 1 2 3".parse::<Report>().unwrap(), Report::Done(Moment(1), 2, 3));

@@ -166,7 +166,7 @@ fn state_is_full_without_what_changes_all_the_time() {
 }
 
 #[test]
-fn zones_of_one_direction_tell_flows_apart_if_it_is_the_original() {
+fn zones_of_one_direction_separate_flows_if_it_is_the_original() {
     assert_eq!(flow_of(&event("udp zone of one direction"), Detail::State).key().zone, 8);
     assert_eq!(flow_of(&event("zone of the reply direction"), Detail::State).key().zone, 0);
 }

@@ -101,7 +101,7 @@ fn a_reading_ends_where_a_large_part_of_the_table_is_empty() {
 }
 
 /// The peer sends a new flow.
-fn tell(engine: &mut Engine, flow: &Flow) {
+fn announce(engine: &mut Engine, flow: &Flow) {
     let mut bytes = [0; 500];
     let mut writer = Writer::new(&mut bytes);
     let options = Options { timeout: true, window_scale: false };
@@ -121,7 +121,7 @@ fn meets_a_kernel_without_the_helper(keep_remote: bool, second: Option<i32>) -> 
     let mut flow = Flow::new(Tuple::v4([1; 4], [2; 4], 17).with_ports(1, 69));
     flow.extra_mut().helper = HelperName::from_bytes(b"tftp");
     (flow.timeout_s, flow.known) = (100, Known::TIMEOUT);
-    tell(&mut engine, &flow);
+    announce(&mut engine, &flow);
     engine.handle(Instant(3), Input::Command(CommandId(1), Command::Commit));
     for (has_helper, answer) in [(true, Some(EOPNOTSUPP)), (false, second)] {
         let op = engine.poll_kernel().expect("a request");
@@ -174,7 +174,7 @@ fn committed_after(refusals: usize) -> (u64, u64) {
     let mut engine = Engine::new(Config::default(), Instant(0));
     while engine.poll_kernel().is_some() {}
     engine.handle(Instant(1), Input::DumpDone { complete: true });
-    tell(&mut engine, &Flow::new(Tuple::v4([1; 4], [2; 4], 17).with_ports(1, 2)));
+    announce(&mut engine, &Flow::new(Tuple::v4([1; 4], [2; 4], 17).with_ports(1, 2)));
     engine.handle(Instant(3), Input::Command(CommandId(1), Command::Commit));
     let mut refused = 0;
     while let Some(op) = engine.poll_kernel() {

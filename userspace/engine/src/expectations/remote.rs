@@ -257,7 +257,7 @@ pub fn writable(config: &Config, mut expect: Expectation, age_s: u32) -> Option<
     let permanent = expect.flags.unwrap_or(0) & flag::PERMANENT != 0;
     let left_s = match left_s {
         Some(0) if !permanent => return None,
-        Some(0) | None => limit::LIFETIME_UNTOLD_S,
+        Some(0) | None => limit::LIFETIME_UNKNOWN_S,
         Some(left_s) => left_s,
     };
     expect.timeout_s = Some(config.commit_timeout_s.unwrap_or(left_s));

@@ -61,13 +61,13 @@ fn protocols_are_accepted_or_ignored() {
 }
 
 #[test]
-fn the_master_of_an_expectation_is_judged_by_what_is_told_of_it() {
+fn the_master_of_an_expectation_is_judged_by_the_known_fields() {
     let mut config = FilterConfig { mark_mode: mode::ACCEPT, ..FilterConfig::PASS };
     assert!(config.name_mark(common::filter::MarkTest { value: 1, mask: 1 }));
     let f = Filter::new(config, &[], [&[], &[], &[]]);
     assert!(f.passes(&flow([1; 4], 6)));
     let seen = Flow { known: Known::STATUS, ..flow([1; 4], 6) };
-    assert!(!f.passes(&seen), "a mark of 0 is not told");
+    assert!(!f.passes(&seen), "a mark of 0 is not sent");
     assert!(f.matches(&seen));
 }
 
@@ -97,8 +97,8 @@ fn tuples() -> impl Strategy<Value = Tuple> {
                 true => Tuple::v6(src, dst, proto),
                 false => Tuple::v4(v4(src), v4(dst), proto),
             };
-            let told = tuple.has_ports() || tuple.is_icmp() || proto == 47;
-            Tuple { l4: if told { l4 } else { [0; 4] }, ..tuple }
+            let carried = tuple.has_ports() || tuple.is_icmp() || proto == 47;
+            Tuple { l4: if carried { l4 } else { [0; 4] }, ..tuple }
         },
     )
 }
@@ -132,7 +132,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_packet_tells_the_program_is_what_it_tells_user_space(record: [u8; BODY_LEN], v6: bool, tcp: bool) {
+    fn a_packet_shows_the_program_and_user_space_the_same_fields(record: [u8; BODY_LEN], v6: bool, tcp: bool) {
         let mut record = record;
         record[FAMILY_AT] = if v6 { FAMILY_IPV6 } else { FAMILY_IPV4 };
         record[FAMILY_AT + 1] = if tcp { 6 } else { record[FAMILY_AT + 1] };
@@ -163,7 +163,7 @@ proptest! {
 }
 
 #[test]
-fn an_untold_zone_and_mark_are_zero_only_where_the_message_ends() {
+fn a_missing_zone_and_mark_are_zero_only_where_the_message_ends() {
     let flow = Flow { known: Known::STATUS, ..flow([1; 4], 17) };
     let mut event = event_of(&flow);
     let (_, whole) = read(&event).unwrap();

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happened_within_a_span_cannot_be_told_from_it() {
+    fn what_happened_within_a_span_cannot_be_ordered_against_it() {
         let last = Some(Span { from: 10, to: 20 });
         assert_eq!(age(Stamp::At(Instant(9)), last), Age::Older);
         assert_eq!(age(Stamp::At(Instant(15)), last), Age::Unclear);

@@ -54,7 +54,7 @@ impl Flows {
 
     /// A packet's report comes in after the kernel was read, so the table has it, but the peer may not: either the
     /// flow's beginning, which a reading has shown, or a change that was read together with the peer's own message.
-    pub(super) fn tell_late(
+    pub(super) fn send_late(
         &self,
         cx: &mut InputContext<'_, impl Listener>,
         slot: Slot,

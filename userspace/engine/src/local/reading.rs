@@ -20,7 +20,7 @@ pub struct Reading {
     /// When the dump began. The flow was read at some time after that, so every event after it counts as newer.
     pub began: Instant,
     /// The peer receives what is new here; without it, a bulk transfer has to send it.
-    pub tell: bool,
+    pub send: bool,
     /// Events about this flow may have come in that left no trace, because it was the peer's.
     pub doubtful: bool,
     /// No event is known to be lost: what came in since the dump began is right.
@@ -204,7 +204,7 @@ impl Flows {
         &mut self,
         cx: &mut InputContext<'_, impl Listener>,
         flow: Flow,
-        Reading { began, tell, doubtful, lossless, events_off }: Reading,
+        Reading { began, send, doubtful, lossless, events_off }: Reading,
     ) -> Result<(), Full> {
         if !cx.config.filter.passes(&flow) {
             cx.counters.filtered += 1;
@@ -233,7 +233,7 @@ impl Flows {
                 (slot, false)
             }
             // The peer may know it from an earlier life of this daemon, so its end must be sent.
-            None if tell => self.replace(cx, flow, began.0, Elsewhere::Other)?,
+            None if send => self.replace(cx, flow, began.0, Elsewhere::Other)?,
             None => {
                 self.table.journal().into_iter().for_each(Journal::read);
                 self.replace(cx, flow, began.0, Elsewhere::Known)?
@@ -247,7 +247,7 @@ impl Flows {
             self.table.set_knowledge(slot, Knowledge::Read);
         }
         // What events reported before was sent on.
-        if changed && (tell || known.is_some()) {
+        if changed && (send || known.is_some()) {
             cx.listener.on_changed(slot);
         }
         if known.is_none() && self.tombstones.forgotten() >= began.0 {
@@ -302,8 +302,8 @@ impl Flows {
                 self.bury(cx, slot, None);
                 sweep.purged += 1;
             } else if hidden && complete && late {
-                // It began since, unless that only came in since, or only an update came in and was laid over an
-                // earlier life: ends are among what was lost.
+                // The flow began since, unless that only came in since, or only an update came in and was merged into
+                // an earlier life: ends are among what was lost.
                 if !self.verify(cx, &key) {
                     sweep.from = slot;
                     return false;

@@ -25,7 +25,7 @@ pub(super) struct ExpectDump {
     began: Instant,
     /// The first reading, at start, which is not sent to peers.
     first: bool,
-    /// It was asked for again, since when what it showed may be outdated.
+    /// Another dump was requested meanwhile: this one's results may be outdated.
     again: bool,
     /// Operators who wait for it.
     commands: Vec<CommandId>,
@@ -87,7 +87,7 @@ impl Node {
         let counters = &mut self.counters.local_expectations;
         let copy = expect.clone();
         match self.local_expectations.on_event(counters, event, expect, origin, now) {
-            News::Tell => session.on_expectation(&copy, &mut self.counters.replica),
+            News::Send => session.on_expectation(&copy, &mut self.counters.replica),
             News::Withdraw => session.withdraw_expectation(&ExpectKey::of(&copy)),
             News::Keep => {}
         }
@@ -241,7 +241,7 @@ impl Node {
             Request::DeleteExpectation(key) => ("delete expectation", *key),
             _ => return self.on_expect_dump_done(session, now, false),
         };
-        let to_tell = match &mut self.expect_commit {
+        let to_report = match &mut self.expect_commit {
             Some(commit) if is_expect_commit(op.purpose) => {
                 commit.on_failure(&mut self.kernel, op, errno)
             }
@@ -253,7 +253,7 @@ impl Node {
                 expectations::on_inject_failed(&mut self.kernel, counters, op, errno)
             }
         };
-        if to_tell {
+        if to_report {
             self.tell(Event::WriteFailed { what, flow, errno });
         }
     }

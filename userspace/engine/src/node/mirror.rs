@@ -17,7 +17,7 @@ use ctnetlink::{Change, Flow, FlowKey};
 /// be refused like the last one, so each waits longer.
 #[derive(Debug)]
 pub(crate) struct Refusals {
-    /// Not before this.
+    /// The earliest time of the next attempt.
     pub(crate) retry: Instant,
     pause: Duration,
 }
@@ -46,13 +46,13 @@ impl Node {
         now: Instant,
         message: MessageId,
         word: (Change, Flow),
-        tells_all: bool,
+        carries_all: bool,
     ) -> Result<(), Full> {
         let ours = self.is_own(&word.1.key());
         let Self { config, counters, kernel, remote, .. } = self;
         let before = remote.unremembered();
         let mut pen = Pen { config, counters, kernel, now };
-        let outcome = remote.inject(&mut pen, word, message, (tells_all, ours));
+        let outcome = remote.inject(&mut pen, word, message, (carries_all, ours));
         let unremembered = remote.unremembered() > before;
         self.note_room(now, Side::Remote, outcome);
         if unremembered && self.config.replication.keep_local {

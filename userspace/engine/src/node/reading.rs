@@ -176,7 +176,7 @@ impl Node {
                 self.remote.unmake(key);
             }
         }
-        self.tell_vanished();
+        self.report_vanished();
     }
 
     pub(crate) fn on_dumped(&mut self, session: &mut impl Peers, now: Instant, flow: Flow) {
@@ -198,9 +198,9 @@ impl Node {
             // Version 2 claims what a commit made this node's.
             let unsent = dump.after_commit && self.config.cluster.is_none();
             let committed = unsent && self.remote.table().find(&key).is_some();
-            let tell = !dump.first && !committed;
+            let send = !dump.first && !committed;
             let (lossless, events_off) = (dump.watch, self.exactness.were_events_off());
-            let reading = Reading { began: dump.began, tell, doubtful, lossless, events_off };
+            let reading = Reading { began: dump.began, send, doubtful, lossless, events_off };
             let (flows, mut cx) = self.context(session, now);
             let outcome = flows.on_dumped(&mut cx, flow, reading);
             self.note_room(now, Side::Local, outcome);
@@ -240,7 +240,7 @@ impl Node {
         let Some((mut sweep, _)) = dump.sweep.take_if(|(_, due)| *due <= now) else { return };
         let (flows, mut cx) = self.context(session, now);
         let over = flows.sweep(&mut cx, &mut sweep);
-        self.tell_vanished();
+        self.report_vanished();
         if over && self.sweep_mirror(sweep.is_complete()) {
             if sweep.is_complete() {
                 self.on_hot_read(sweep.began());
@@ -251,7 +251,7 @@ impl Node {
         }
     }
 
-    /// The same for flows that were written straight into the kernel. True when it has looked at all.
+    /// Sweeps flows that were written straight into the kernel. True when it has looked at all.
     fn sweep_mirror(&mut self, complete: bool) -> bool {
         let Self { config, remote, kernel, dump: Some(dump), .. } = self else { return true };
         if config.replication.keep_remote {

@@ -214,11 +214,11 @@ fn each_side_of_a_translation_has_its_addresses() {
 }
 
 #[test]
-fn what_is_not_told_is_unknown_and_so_is_its_negation() {
-    let told = natted();
+fn what_is_not_carried_is_unknown_and_so_is_its_negation() {
+    let whole_flow = natted();
     let silent = Flow { known: Known::empty(), reply: Tuple::UNKNOWN, ..natted() };
     let read = Read { flow: &silent, now_ns: NOW_NS };
-    let whole = Read { flow: &told, now_ns: NOW_NS };
+    let whole = Read { flow: &whole_flow, now_ns: NOW_NS };
     let bytes = Quantity { measure: Measure::Bytes, scope: Scope::Any, op: Op::Lt, value: 9 };
     for term in [
         address(Scope::Reply, Which::Src, "10.0.0.9"),
@@ -293,6 +293,6 @@ fn what_can_go_to_the_kernel_does() {
     let [(tuple, bits), reply] = selection.tuples.unwrap();
     assert_eq!((tuple.ports(), bits & flag::PROTO_DST_PORT), ((0, 443), flag::PROTO_DST_PORT));
     assert_eq!(reply.1, 0);
-    // Of one of several alternatives nothing is necessary.
+    // None of several alternatives is necessary.
     assert_eq!(lower(&Expr::Or(all)), Selection::default());
 }

@@ -43,7 +43,7 @@ impl Remote {
         self.hot.is_some()
     }
 
-    /// Which entries of the kernel injections made, where flows of peers are kept here, too.
+    /// Entries of the kernel that injections made, where flows of peers are kept here, too.
     pub const fn made_flows(&mut self) -> Option<&mut MadeFlows> {
         self.hot.as_mut()
     }
@@ -127,7 +127,7 @@ impl Remote {
         self.set_unlike(key, true)
     }
 
-    /// Whether a flow is one that a transfer did not name, and that stays until the kernel has let go of it.
+    /// Whether a flow is one that a transfer did not name, and that stays until the kernel has removed it.
     #[must_use]
     pub fn is_left(&self, key: &FlowKey) -> bool {
         self.injects && self.known.get(key).is_some_and(|entry| entry.marks.contains(Marks::LEFT))
@@ -140,10 +140,9 @@ impl Remote {
         }
     }
 
-    /// Goes through the flows in the slots from `from` on, after a reading. `ask` is asked about each that an injection
-    /// made, or that a transfer did not name, and the reading did not show: it may have ended without a word; false if
-    /// there is no room for the question.
-    /// Returns where to go on, or `None` at the end.
+    /// Goes through the flows in the slots from `from` on, after a reading. `ask` is asked about each flow that an
+    /// injection made, or that a transfer did not name, and that the reading did not show: it may have ended without an
+    /// event; false if there is no room for the question. Returns where to go on, or `None` at the end.
     pub fn sweep_hidden(
         &mut self,
         mut from: Slot,
@@ -173,8 +172,8 @@ impl Remote {
     }
 
     /// Writes a peer's message about a flow straight into the kernel, unless a later one about it came first. `ours`:
-    /// traffic of this node uses the flow, too, and the kernel will not be quite as the peer says. `tells_all`: a field
-    /// that the message does not carry is absent.
+    /// traffic of this node uses the flow, too, and the kernel will not be quite as the peer says. `carries_all`: a
+    /// field that the message does not carry is absent.
     ///
     /// # Errors
     /// [`Full`] when the word could not be written, or the flow not be remembered.
@@ -183,19 +182,19 @@ impl Remote {
         pen: &mut Pen<'_>,
         (change, mut flow): (Change, Flow),
         message: MessageId,
-        (tells_all, ours): (bool, bool),
+        (carries_all, ours): (bool, bool),
     ) -> Result<(), Full> {
         let key = flow.key();
         if self.is_overtaken(&key, message) || self.is_outdated(change, message) {
             pen.counters.remote.stale += 1;
             return Ok(());
         }
-        if tells_all {
+        if carries_all {
             flow.known.insert(Known::MARK);
         }
         let known = self.known.get(&key);
         // After a flush the kernel may hold an earlier flow of that identity, which an update would change.
-        let forgotten = change == Change::Update && tells_all && known.is_none();
+        let forgotten = change == Change::Update && carries_all && known.is_none();
         let change = if forgotten { Change::New } else { change };
         // A reply direction never changes: this is another flow, of which the beginning was not heard.
         let is_other =
@@ -252,9 +251,9 @@ fn write(pen: &mut Pen<'_>, change: Change, flow: Flow) -> bool {
 /// What became of an injection that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InjectFailure {
-    /// It means nothing, or there is a second attempt.
+    /// The failure means nothing, or there is a second attempt.
     Fine,
-    /// The peer's word is laid over a flow of this node's, which is not the peer's.
+    /// The peer's message was merged into a flow of this node's, which is not the peer's.
     LaidOver,
     /// The kernel does not have the state that the peer sent. The caller reports it.
     Refused,

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_saw_is_told_once_and_what_was_there_before_is_not() {
+    fn what_no_program_saw_is_reported_once_and_what_was_there_before_is_not() {
         let mut balance = Balance::default();
         let zero = [0; Reason::COUNT];
         assert_eq!(balance.advance(&[cpu(0, &[("invalid", 7)])], zero), zero);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_counts_twice_is_told_once() {
+    fn what_the_kernel_counts_twice_is_reported_once() {
         let mut balance = Balance::default();
         let names = ["drop", "insert_failed", "chaintoolong"];
         let values = |numbers: [u32; 3]| names.into_iter().zip(numbers).collect::<Vec<_>>();

@@ -51,7 +51,7 @@ const CHANNELS_MAX: usize = 32;
 struct Page {
     id: u32,
     shard: usize,
-    /// For whom.
+    /// The clients that asked for it.
     clients: Vec<u64>,
     asked: Instant,
 }
@@ -69,13 +69,13 @@ struct Hub {
     /// The numbers of the last records of lanes that were closed, by shard and table.
     last: BTreeMap<(usize, usize), u64>,
     channels: Vec<Channel>,
-    /// Those connected, and what they read once they have subscribed.
+    /// The connected clients, and the queues that they read once they have subscribed.
     queues: BTreeMap<u64, Rc<Queue>>,
     clients: BTreeMap<u64, Subscriber>,
     next_client: u64,
     page: Option<Page>,
     next_page: u32,
-    /// For whom the last page was asked for.
+    /// The client that received the last page.
     served: u64,
     page_at: Instant,
     /// Flows of both tables, as last sent.
@@ -398,7 +398,7 @@ impl Hub {
         self.clients.insert(id, client);
         self.count_channels();
         self.channels[channel].counts_only = false;
-        // Who wants failures alone costs the shards nothing.
+        // A client that wants failures alone costs the shards nothing.
         if of_tables {
             self.listen(side);
         }
@@ -510,7 +510,7 @@ impl Hub {
             return;
         }
         self.look_at_engine();
-        self.tell_state();
+        self.send_state();
         let limit = self.settings.share(self.clients.len());
         let time_ns = clock::wall_ns();
         for client in self.clients.values() {
@@ -521,10 +521,10 @@ impl Hub {
         }
     }
 
-    fn tell_state(&mut self) {
+    fn send_state(&mut self) {
         let limit = self.settings.share(self.clients.len());
         let Self { clients, state, .. } = self;
-        clients.values_mut().for_each(|client| client.tell_state(state, limit));
+        clients.values_mut().for_each(|client| client.send_state(state, limit));
     }
 
     /// When the lanes have ended, another engine runs or will: the contents of its tables differ from what clients

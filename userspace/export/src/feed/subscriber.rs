@@ -147,7 +147,7 @@ impl Subscriber {
             return false;
         }
         if !(self.queue.len() == 0 || self.queue.len() + len <= limit) {
-            // It takes that page when it has read more.
+            // The client takes that page when it has read more.
             return false;
         }
         page.iter().for_each(|chunk| self.queue.push(Piece::Chunk(Rc::clone(chunk))));
@@ -163,7 +163,7 @@ impl Subscriber {
     }
 
     /// Sends the state of the table, unless the client has received the same one last.
-    pub(super) fn tell_state(&mut self, state: &Value, limit: usize) {
+    pub(super) fn send_state(&mut self, state: &Value, limit: usize) {
         if self.is_whole() && self.queue.len() <= limit / 2 && self.state != *state {
             self.state = state.clone();
             self.say(state);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_client_is_told_exactly_what_it_lost_and_what_it_holds_is_bounded() {
+    fn a_slow_client_learns_exactly_what_it_lost_and_what_it_holds_is_bounded() {
         let (memory, stats) = (Rc::new(Cell::new(0)), Stats::default());
         let mut slow = subscriber(OnGap::Tell);
         for n in 0..1000 {

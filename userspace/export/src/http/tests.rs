@@ -232,7 +232,7 @@ async fn a_socket_in_the_file_system_is_for_owner_and_group_and_goes_with_the_se
 }
 
 #[tokio::test]
-async fn a_client_is_told_the_status_or_why_there_is_none() {
+async fn a_client_gets_the_status_or_why_there_is_none() {
     let stage = stage(None).await;
     drop(stage.connect().await);
     let ask = |listen: Listen, path: &'static str| async move {

@@ -29,14 +29,14 @@ const RETRY: Duration = Duration::from_millis(2);
 /// As good as never: a wake-up comes when there is room.
 const WOKEN: Duration = Duration::from_secs(1);
 /// Minimum interval between log lines about connections that come and go.
-const TELL_INTERVAL: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The links of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
     /// The links, all of one kind; at least one.
     pub links: Vec<Settings>,
-    /// Which one is active at first.
+    /// Number of the link that is active at first.
     pub active: usize,
     /// Buffers kept for when a stream link is connected again (`ErrorQueueLength`).
     pub error_queue_len: usize,
@@ -78,7 +78,7 @@ pub struct GroupReport {
     pub kind: &'static str,
     /// Each of them, in the order of the configuration.
     pub links: Vec<LinkReport>,
-    /// Which one is active.
+    /// Number of the active link.
     pub active: usize,
     /// The error queue.
     pub error_queue: QueueUsage,
@@ -96,7 +96,7 @@ pub struct Group {
     queue: ErrorQueue,
     batch: Batch,
     log: Arc<Log>,
-    tell_at: Instant,
+    log_at: Instant,
     left_out: u64,
     strangers: Strangers,
     /// Changes of the active link, which who speaks through all of them can cause.
@@ -124,7 +124,7 @@ impl Group {
             queue: ErrorQueue::new(error_queue_len),
             batch: Batch::with_sources(BATCH, DATAGRAM_LEN_MAX),
             log,
-            tell_at: Instant::default(),
+            log_at: Instant::default(),
             left_out: 0,
             strangers: Strangers::default(),
             changes: RateLimit::default(),
@@ -314,7 +314,7 @@ impl Group {
             self.on_heard(at);
         }
         if let Some(change) = change {
-            self.tell(now, at, change);
+            self.log_change(now, at, change);
         }
     }
 
@@ -366,12 +366,12 @@ impl Group {
     }
 
     /// Logs a connection; of many in a short time, only their number.
-    fn tell(&mut self, now: Instant, at: usize, change: Change) {
-        if now < self.tell_at {
+    fn log_change(&mut self, now: Instant, at: usize, change: Change) {
+        if now < self.log_at {
             self.left_out += 1;
             return;
         }
-        self.tell_at = now + TELL_INTERVAL;
+        self.log_at = now + LOG_INTERVAL;
         let name = &self.links[at].settings.interface;
         let what = match change {
             Change::Connected => "connected to the peer",
@@ -399,7 +399,7 @@ impl Group {
     }
 }
 
-/// Who sends from this address on link number `at`.
+/// The sender with this address on link number `at`.
 fn sender(at: usize, addr: IpAddr) -> Sender {
     // A configuration has four links at most.
     Sender { link: at as u8, addr: addr.to_canonical() }

@@ -1,4 +1,4 @@
-//! Who seals and opens for a shard: the first one makes the handshakes of all, the others do what it says.
+//! Seals and opens for a shard: the first shard makes the handshakes of all, the others follow its words.
 //!
 //! ```text
 //!   shard 0: Lead --Word--> queue of shard 1 --> Follower
@@ -108,8 +108,8 @@ impl Lead {
         }
     }
 
-    /// What happened to sessions. Other shards know keys before they know of the peer, and where it is before they are
-    /// to speak with it.
+    /// Takes an event of the sessions. Other shards receive keys before the peer's arrival, and its address before they
+    /// speak with it.
     fn poll_event(&mut self) -> Option<(Event, Option<News>)> {
         while let Some(change) = self.secure.poll_change() {
             self.say(&Word::Change(change));

@@ -56,7 +56,7 @@ impl Walks {
             Piece::Wanted(id, from) => engine.walk(side, (id, from), PIECE),
             Piece::Walked(walked) => walked,
         };
-        if engine.tell_walked(side, &walked) {
+        if engine.report_walked(side, &walked) {
             return 1;
         }
         // It has just left this place.

@@ -115,7 +115,7 @@ impl Io<Engine> for Pulls<'_> {
         Ok(sent)
     }
 
-    fn tell(&mut self, engine: &mut Engine, now: Instant) -> Result<(), Infallible> {
+    fn report(&mut self, engine: &mut Engine, now: Instant) -> Result<(), Infallible> {
         while let Some(event) = engine.poll_event() {
             self.tally.note(&event);
             if let (Event::Vanished(flow), Some(ends)) = (&event, self.ends) {

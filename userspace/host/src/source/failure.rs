@@ -65,7 +65,7 @@ const FIELDS: [(Setting, &str, &str); SETTINGS - 2] = [
 pub struct Counted {
     /// What the programs saw.
     pub seen: u64,
-    /// Of that: records in the ring. The rest was suppressed.
+    /// Records of these in the ring. The rest was suppressed.
     pub reported: u64,
 }
 
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_whose_types_say_nothing_is_told_so() {
+    fn a_kernel_whose_types_say_nothing_is_reported() {
         let error = settings(&Btf::default(), 100).unwrap_err().to_string();
         assert!(error.contains("types lack net.ns.inum"), "{error}");
     }

@@ -172,7 +172,7 @@ impl Hook {
 }
 
 impl Layout {
-    /// That of the running kernel.
+    /// The layout of the running kernel.
     pub(super) fn of_this_kernel() -> Result<Self, SourceError> {
         Self::of_kernel(Path::new(BTF_FOLDER))
     }
@@ -269,7 +269,7 @@ mod tests {
     use common::hook::Field;
 
     #[test]
-    fn a_kernel_without_types_is_told_so() {
+    fn a_kernel_without_types_is_reported() {
         let error = Layout::of_kernel(Path::new("/nowhere")).unwrap_err().to_string();
         assert!(error.contains("/nowhere/vmlinux"), "{error}");
         let error = Layout::of(&Btf::default()).unwrap_err().to_string();

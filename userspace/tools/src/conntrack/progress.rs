@@ -43,12 +43,12 @@ impl<W: Write> Progress<W> {
     pub fn step(&mut self) {
         self.steps += 1;
         if self.steps.is_multiple_of(STEPS) && self.out.is_some() {
-            self.tell(Instant::now());
+            self.show(Instant::now());
         }
     }
 
     #[cold]
-    fn tell(&mut self, now: Instant) {
+    fn show(&mut self, now: Instant) {
         let wait = if self.shown { EVERY } else { PATIENCE };
         let Some(out) = self.out.as_mut().filter(|_| now >= self.next_at + wait) else { return };
         self.next_at = now;
@@ -77,22 +77,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_long_work_is_told_of_and_leaves_nothing_behind() {
+    fn only_long_work_shows_progress_and_leaves_nothing_behind() {
         let (mut out, begun) = (Vec::new(), Instant::now());
         let mut progress = Progress::to(Some(&mut out), "flows", begun);
         progress.steps = 5;
         let at = |ms| begun + Duration::from_millis(ms);
-        progress.tell(at(499));
-        progress.tell(at(500));
+        progress.show(at(499));
+        progress.show(at(500));
         progress.steps = 6;
-        progress.tell(at(599));
-        progress.tell(at(600));
+        progress.show(at(599));
+        progress.show(at(600));
         drop(progress);
         assert_eq!(String::from_utf8_lossy(&out), "\r\x1b[K5 flows\r\x1b[K6 flows\r\x1b[K");
     }
 
     #[test]
-    fn short_work_is_not_told_of() {
+    fn short_work_shows_no_progress() {
         let mut out = Vec::new();
         let mut progress = Progress::to(Some(&mut out), "flows", Instant::now());
         (0..STEPS).for_each(|_| progress.step());

@@ -88,7 +88,7 @@ impl Logs {
     }
 
     /// Says how many lines the disk did not take.
-    pub fn tell_losses(&self) {
+    pub fn log_losses(&self) {
         for log in self.all() {
             let lines = log.take_regained();
             if lines > 0 {

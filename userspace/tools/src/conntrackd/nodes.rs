@@ -78,7 +78,7 @@ fn read(conf: &ReplicationConf, log: &Log, keyring: &Keyring) -> Result<(Name, R
     Ok((name, Renewal { members, rates: conf.peers.iter().map(rate).collect() }))
 }
 
-/// Who is who in the order of names.
+/// The cluster: this node's and the peers' numbers in the order of names.
 fn cluster(me: Name, peers: &[PeerConf]) -> Cluster {
     let place = |name: Name| {
         let before = peers.iter().map(|peer| peer.name).chain([me]);
@@ -120,7 +120,7 @@ fn random_number() -> u64 {
 /// Looks up names of peers, and sends their addresses to the engine behind `handle`, until the tasks are dropped.
 pub fn look_up(conf: Option<&ReplicationConf>, handle: &Handle, log: &Arc<Log>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let (tell, mut reports) = mpsc::channel(REPORTS_MAX);
+    let (report, mut reports) = mpsc::channel(REPORTS_MAX);
     for (peer, conf) in conf.into_iter().flat_map(|conf| &conf.peers).enumerate() {
         let place = |address: &PeerAddress| match address {
             PeerAddress::Ip(ip) => Place::Address(SocketAddr::new(*ip, conf.port)),
@@ -128,8 +128,9 @@ pub fn look_up(conf: Option<&ReplicationConf>, handle: &Handle, log: &Arc<Log>) 
         };
         let places: Vec<_> = conf.addresses.iter().map(place).collect();
         if places.iter().any(|place| matches!(place, Place::Name(..))) {
-            let (name, tell) = (conf.name, tell.clone());
-            tasks.spawn(async move { resolve::watch((peer, name), &places, &System, tell).await });
+            let (name, report) = (conf.name, report.clone());
+            tasks
+                .spawn(async move { resolve::watch((peer, name), &places, &System, report).await });
         }
     }
     let (handle, log) = (handle.clone(), Arc::clone(log));

@@ -46,7 +46,7 @@ const HANGS: Duration = Duration::from_millis(500);
 /// Requests of the framed protocol that are served at once.
 const FRAMED_MAX: usize = 8;
 
-/// The way to the engine that runs. Who holds the lock for reading can rely on its staying: a
+/// The handle of the running engine. While the lock is held for reading, the engine stays: a
 /// reload that starts another one waits.
 pub type SharedHandle = Arc<RwLock<Handle>>;
 
@@ -288,7 +288,7 @@ impl Service {
         let engine = self.engine.read().await;
         let (reply, outcome) = oneshot::channel::<CommandOutcome>();
         engine.order(Order::Command(command, reply));
-        tell(client, outcome).await
+        report_outcome(client, outcome).await
     }
 
     /// Sends the messages that wait for an acknowledgement; nothing in a mode without acknowledgements.
@@ -329,7 +329,7 @@ impl Service {
             sleep(HANGS / 10).await;
         };
         if self.facts().purpose == Purpose::Helper {
-            // That socket receives no events.
+            // The event socket of such a daemon receives no events.
             snapshot.receive_buffer = 0;
         }
         Ok(Report {
@@ -350,7 +350,10 @@ impl Service {
 }
 
 /// Waits for the outcome and reports a failure to the client.
-async fn tell(client: &mut Client, outcome: oneshot::Receiver<CommandOutcome>) -> Result<()> {
+async fn report_outcome(
+    client: &mut Client,
+    outcome: oneshot::Receiver<CommandOutcome>,
+) -> Result<()> {
     match outcome.await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(why)) => Ok(client.reply(&format!("{REFUSAL}{why}\n")).await?),

@@ -101,7 +101,7 @@ impl Phase {
             Self::Reading(task) => Step::Read(task.await),
             Self::Rebuilding(task, ..) => Step::Rebuilt(task.await),
             Self::Filling(task, _) => {
-                // It ends early only if the engine does, which is looked after elsewhere.
+                // The task ends early only if the engine does, which is looked after elsewhere.
                 let _ = task.await;
                 Step::Filled
             }
@@ -202,7 +202,7 @@ struct Supervisor {
 impl Supervisor {
     /// Begins to serve what the running plan says over HTTP, in place of what was served before.
     fn serve_http(&mut self) {
-        // It lets go of its addresses first.
+        // The server closes its sockets first.
         (self.http, self.counter) = (None, None);
         let every = self.running.plan.metrics.as_ref().and_then(|metrics| metrics.census);
         // A plan that runs has passed the check.
@@ -248,7 +248,7 @@ impl Supervisor {
                 step = self.phase.end() => self.on(step)?,
                 _ = losses.tick() => {
                     self.service.note_lost_lines(self.running.logs.lost_lines());
-                    self.running.logs.tell_losses();
+                    self.running.logs.log_losses();
                 }
                 () = tick(&mut watchdog) => self.watch(),
                 client = accept(self.server.as_ref(), self.retry_at) => match client {
@@ -325,7 +325,9 @@ impl Supervisor {
                 let filling = tokio::spawn(filled(handle));
                 self.phase = Phase::Filling(filling, Filled::Reload { refused });
             }
-            (Step::Filled, Phase::Filling(_, Filled::Start(readiness))) => self.tell(readiness)?,
+            (Step::Filled, Phase::Filling(_, Filled::Start(readiness))) => {
+                self.announce(readiness)?
+            }
             (Step::Filled, Phase::Filling(_, Filled::Reload { refused })) => {
                 self.ask_peer();
                 self.end_reload(refused);
@@ -379,7 +381,7 @@ impl Supervisor {
             return;
         }
         let commands: &[Command] = match replication.mode {
-            // It repeats everything by itself.
+            // The session repeats everything by itself.
             Mode::Alarm { .. } => &[],
             // The engine has asked by itself.
             Mode::Ftfw { .. } | Mode::NoTrack if replication.startup_resync => &[Command::Bulk],
@@ -402,7 +404,7 @@ impl Supervisor {
         self.running.systemd = self.running.systemd.switched(self.running.plan.systemd);
     }
 
-    fn tell(&self, readiness: Readiness) -> Result<()> {
+    fn announce(&self, readiness: Readiness) -> Result<()> {
         self.log.record(Level::Notice, Code::Ready, "initialization completed", Fields::new());
         match readiness {
             Readiness::Console => {

@@ -177,7 +177,7 @@ fn machine(lines: &[&str]) -> (tempfile::TempDir, Facts) {
     (dir, facts)
 }
 
-/// A case of a fixture: its check, the status it is to have, its lines, and what is said.
+/// A case of a fixture: its check, the expected status, its lines, and the expected text.
 struct Case<'a> {
     title: &'a str,
     lines: Vec<&'a str>,
@@ -236,12 +236,12 @@ fn every_case_has_the_status_and_the_words_of_its_fixture() {
 
 #[test]
 fn every_check_has_a_case_for_ok_and_for_each_way_to_be_bad() {
-    let mut told = BTreeSet::new();
+    let mut printed = BTreeSet::new();
     for family in FAMILIES {
         let text = fs::read_to_string(fixture(family)).unwrap();
         for case in cases(&text).1 {
             let (what, _) = case.title.split_once(':').unwrap();
-            told.insert(what.to_owned());
+            printed.insert(what.to_owned());
         }
     }
     let mut known: BTreeSet<_> = all().map(|check| format!("{} skipped", check.id)).collect();
@@ -249,11 +249,11 @@ fn every_check_has_a_case_for_ok_and_for_each_way_to_be_bad() {
         let bad = check.bad.iter().map(|(status, _)| status.word());
         for status in bad.chain(["ok"]) {
             let what = format!("{} {status}", check.id);
-            assert!(told.contains(&what), "no case: {what}");
+            assert!(printed.contains(&what), "no case: {what}");
             known.insert(what);
         }
     }
-    let strange: Vec<_> = told.difference(&known).collect();
+    let strange: Vec<_> = printed.difference(&known).collect();
     assert!(strange.is_empty(), "the table does not say that this happens: {strange:?}");
 }
 
@@ -348,7 +348,7 @@ fn the_start_of_a_daemon_warns_with_the_name_of_the_check() {
     assert!(lines(&[]).is_empty());
     // What is merely worth knowing is not logged.
     assert!(lines(&["file proc/sys/net/netfilter/nf_conntrack_acct", "| 0"]).is_empty());
-    let told = lines(&["file proc/sys/net/netfilter/nf_conntrack_count", "| 900000"]);
+    let printed = lines(&["file proc/sys/net/netfilter/nf_conntrack_count", "| 900000"]);
     let line = "the kernel's table is 85 % full: 900000 of 1048576 flows; see `ctflow doctor --only sysctl.max`";
-    assert_eq!(told, [line]);
+    assert_eq!(printed, [line]);
 }

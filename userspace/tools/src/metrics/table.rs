@@ -59,7 +59,7 @@ pub struct Metric {
     pub kind: Kind,
     /// Its labels.
     pub labels: &'static [&'static str],
-    /// What it means, and what to do about it.
+    /// The meaning of the metric, and what to do about it.
     pub help: &'static str,
     get: fn(&Sample) -> Vec<Series>,
 }
@@ -112,7 +112,7 @@ fn maybe(value: Option<impl Into<Value>>) -> Vec<Series> {
 }
 
 /// The one series of a metric without labels, from the daemon's status.
-fn told<V: Into<Value>>(sample: &Sample, get: impl FnOnce(&Status) -> V) -> Vec<Series> {
+fn of_status<V: Into<Value>>(sample: &Sample, get: impl FnOnce(&Status) -> V) -> Vec<Series> {
     maybe(sample.status.as_ref().map(get))
 }
 

@@ -179,7 +179,7 @@ fn each_number_of_the_status_has_a_metric_or_a_reason() {
         is_told(*number) == left_out
     });
     let wrong: Vec<_> = wrong.map(|(path, _)| path.as_str()).collect();
-    assert!(wrong.is_empty(), "neither told nor in LEFT_OUT, or both: {wrong:?}");
+    assert!(wrong.is_empty(), "neither shown nor in LEFT_OUT, or both: {wrong:?}");
     for (path, _) in LEFT_OUT {
         assert!(numbers.iter().any(|(known, _)| known == path), "{path} is no number any more");
     }
@@ -210,14 +210,14 @@ fn names_are_as_prometheus_wants_them_and_each_is_there_once() {
 
 #[test]
 fn each_metric_has_values_where_everything_is_there() {
-    let told: BTreeSet<_> = families(sample()).iter().map(|family| family.name).collect();
+    let seen: BTreeSet<_> = families(sample()).iter().map(|family| family.name).collect();
     let mut status = full();
     status.events.latency_count = 1;
     status.events.tap_seen = 1;
     let more = families(Sample { status: Some(status), ..sample() });
-    let told: BTreeSet<_> = told.into_iter().chain(more.iter().map(|f| f.name)).collect();
+    let seen: BTreeSet<_> = seen.into_iter().chain(more.iter().map(|f| f.name)).collect();
     for metric in table::all() {
-        assert!(told.contains(metric.name), "{} never has a value", metric.name);
+        assert!(seen.contains(metric.name), "{} never has a value", metric.name);
     }
     for family in more {
         for series in family.series {
@@ -227,7 +227,7 @@ fn each_metric_has_values_where_everything_is_there() {
 }
 
 #[test]
-fn without_a_daemon_the_kernel_is_told_all_the_same() {
+fn without_a_daemon_the_kernels_figures_are_shown_all_the_same() {
     let text = text(Sample { kernel: Some(kernel(1)), ..Sample::default() }, Form::Text);
     assert!(text.contains("\nctflow_up 0\n"), "{text}");
     assert!(text.contains("\nctflow_kernel_drop_total{cpu=\"0\"} 7\n"), "{text}");
@@ -235,7 +235,7 @@ fn without_a_daemon_the_kernel_is_told_all_the_same() {
 }
 
 #[test]
-fn a_node_without_a_peer_tells_of_none() {
+fn a_node_without_a_peer_shows_none() {
     let status = Status { links: Vec::new(), peers: Vec::new(), ..full() };
     let text = text(Sample { status: Some(status), ..Sample::default() }, Form::Text);
     assert!(!text.contains("ctflow_peer") && !text.contains("side=\"remote\""), "{text}");
@@ -245,12 +245,12 @@ fn a_node_without_a_peer_tells_of_none() {
 fn a_peer_that_was_never_heard_is_silent_since_the_start() {
     let mut status = full();
     (status.uptime_s, status.replication.peer_heard_s) = (77, None);
-    let told = |status: &Status| {
+    let metrics_of = |status: &Status| {
         text(Sample { status: Some(status.clone()), ..Sample::default() }, Form::Text)
     };
-    assert!(told(&status).contains("\nctflow_peer_silence_seconds 77\n"));
+    assert!(metrics_of(&status).contains("\nctflow_peer_silence_seconds 77\n"));
     status.replication.peer_heard_s = Some(3);
-    assert!(told(&status).contains("\nctflow_peer_silence_seconds 3\n"));
+    assert!(metrics_of(&status).contains("\nctflow_peer_silence_seconds 3\n"));
 }
 
 #[test]

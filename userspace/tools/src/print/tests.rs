@@ -187,9 +187,9 @@ fn without_a_status_nothing_is_said_about_it() {
     );
 }
 
-/// Defect 32 of the original (`docs/defects.md`): nothing is cut, however much there is to say.
+/// Defect 32 of the original (`docs/defects.md`): nothing is cut, however long the line is.
 #[test]
-fn a_line_is_as_long_as_what_it_tells() {
+fn a_line_is_as_long_as_what_it_says() {
     let wide = |n: u8| [0x20, 1, 0xd, 0xb8, n, n, n, n, n, n, n, n, n, n, n, n];
     let mut flow = flow(Tuple::v6(wide(0xaa), wide(0xbb), ipproto::TCP), Status::ASSURED);
     flow.reply = Tuple::v6(wide(0xcc), wide(0xdd), ipproto::TCP).with_ports(60_001, 60_002);

@@ -45,7 +45,7 @@ const KINDS: [Build; 4] = [tcp4, udp4, tcp6, udp6];
 fn assert_right(packet: &[u8], payload: &[u8]) {
     let sliced = SlicedPacket::from_ip(packet).expect("the packet can be read");
     let net = sliced.net.expect("it has an IP header");
-    let told = match (&net, sliced.transport.expect("it has a transport header")) {
+    let rest = match (&net, sliced.transport.expect("it has a transport header")) {
         (NetSlice::Ipv4(ip), TransportSlice::Tcp(tcp)) => {
             let header = ip.header().to_header();
             assert_eq!(header.header_checksum, header.calc_header_checksum());
@@ -79,7 +79,7 @@ fn assert_right(packet: &[u8], payload: &[u8]) {
         }
         (_, other) => panic!("{other:?}"),
     };
-    assert_eq!(told, payload);
+    assert_eq!(rest, payload);
 }
 
 #[test]

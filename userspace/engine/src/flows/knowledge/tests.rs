@@ -142,7 +142,7 @@ fn what_lives_is_never_buried_and_what_does_not_never_ends() {
         for case in cases() {
             match known.on_news(what, &case) {
                 Step::Bury => assert!(!known.is_alive()),
-                Step::End | Step::TellLate => assert!(known.is_alive()),
+                Step::End | Step::SendLate => assert!(known.is_alive()),
                 Step::Take(taken) => assert!(taken.next.is_alive() && case.age == Age::Newer),
                 Step::Ignore => assert_eq!(case.age, Age::Older),
                 Step::Ask { .. } => {}

@@ -101,7 +101,7 @@ fn an_answer_that_begins_a_flow_is_read_as_well() {
 }
 
 #[test]
-fn the_device_is_expected_where_the_client_wants_to_be_told() {
+fn the_device_is_expected_where_the_client_wants_notifications() {
     for nat in Nat::ALL {
         let mut vector = subscribe(nat, SUBSCRIBE);
         let announced = vector.run().announced.remove(0);

@@ -108,7 +108,7 @@ fn its_second_packet_shows_that_a_flow_is_there() {
 }
 
 #[test]
-fn what_a_packet_cannot_tell_is_asked_for() {
+fn what_a_packet_does_not_show_is_asked_for() {
     let mut engine = engine();
     packet(&mut engine, 10, false, false);
     assert_eq!(asked(&mut engine), [flow().key()]);
@@ -219,36 +219,36 @@ fn hear(engine: &mut Engine, now: u64, change: Change, flow: &Flow) {
 }
 
 /// What is sent to the peer now: which flows, as new or as changed.
-fn told(engine: &mut Engine, now: u64) -> Vec<(Change, FlowKey)> {
-    let (mut bytes, mut told) = ([0; 1472], Vec::new());
+fn sent(engine: &mut Engine, now: u64) -> Vec<(Change, FlowKey)> {
+    let (mut bytes, mut sent) = ([0; 1472], Vec::new());
     while let Some(len) = engine.poll_transmit(Instant(now), &mut bytes) {
         for raw in Messages::datagram(&bytes[..len]) {
             let message = v1::decode(&raw.unwrap()).unwrap();
             if let Message::Flow { change, flow } = message {
-                told.push((change, flow.key()));
+                sent.push((change, flow.key()));
             }
         }
     }
-    told
+    sent
 }
 
 /// The packet that began it is reported after the reading, with a time before it.
 #[test]
-fn a_flow_that_the_first_reading_shows_before_its_first_packet_is_told() {
+fn a_flow_that_the_first_reading_shows_before_its_first_packet_is_sent() {
     let mut engine = Engine::new(Config::default(), Instant(100));
     assert!(asked(&mut engine).is_empty());
     engine.handle(Instant(150), Input::Dumped(flow()));
     engine.handle(Instant(160), Input::DumpDone { complete: true });
-    assert_eq!(told(&mut engine, 170), [], "what was there at the start a bulk transfer tells");
+    assert_eq!(sent(&mut engine, 170), [], "a bulk transfer sends what was there at the start");
     packet(&mut engine, 90, false, true);
-    assert_eq!(told(&mut engine, 180), [(Change::New, flow().key())]);
+    assert_eq!(sent(&mut engine, 180), [(Change::New, flow().key())]);
 }
 
 /// Where requests of other programs are not reported, the kernel's table is read after a commit. What the commit wrote
 /// is the peer's, but a flow that began at that moment is not, even if the reading shows it before its first packet is
 /// reported.
 #[test]
-fn after_a_commit_what_began_here_meanwhile_is_told_and_what_was_written_is_not() {
+fn after_a_commit_what_began_here_meanwhile_is_sent_and_what_was_written_is_not() {
     let config = Config { hears_requests: false, ..Config::default() };
     let mut engine = Engine::new(config, Instant(0));
     assert!(asked(&mut engine).is_empty());
@@ -263,7 +263,7 @@ fn after_a_commit_what_began_here_meanwhile_is_told_and_what_was_written_is_not(
     engine.handle(Instant(1010), Input::Dumped(theirs));
     engine.handle(Instant(1010), Input::Dumped(flow()));
     engine.handle(Instant(1020), Input::DumpDone { complete: true });
-    assert_eq!((len(&engine), told(&mut engine, 1030)), (2, [(Change::New, flow().key())].into()));
+    assert_eq!((len(&engine), sent(&mut engine, 1030)), (2, [(Change::New, flow().key())].into()));
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn injecting() -> Engine {
     assert!(asked(&mut engine).is_empty());
     engine.handle(Instant(1), Input::DumpDone { complete: true });
     packet(&mut engine, 10, true, true);
-    assert_eq!(told(&mut engine, 11).len(), 1);
+    assert_eq!(sent(&mut engine, 11).len(), 1);
     engine
 }
 
@@ -307,16 +307,16 @@ fn inject(engine: &mut Engine, now: u64, change: Change, flow: &Flow) -> Vec<Flo
 
 /// Two nodes that sent each other the results of their writes would go on for ever.
 #[test]
-fn what_an_injection_changed_is_read_back_and_not_told_back() {
+fn what_an_injection_changed_is_read_back_and_not_sent_back() {
     let mut engine = injecting();
     let marked = Flow { mark: 7, ..flow() };
     assert_eq!(inject(&mut engine, 20, Change::Update, &marked), [flow().key()]);
     answer(&mut engine, 20, Some(marked.clone()));
     assert_eq!(engine.flows(Side::Local).next().map(|flow| flow.mark), Some(7));
-    assert_eq!(told(&mut engine, 21), []);
+    assert_eq!(sent(&mut engine, 21), []);
     // A change by traffic that was read together with it is reported later, and is sent.
     packet(&mut engine, 15, true, true);
-    assert_eq!(told(&mut engine, 22), [(Change::Update, flow().key())]);
+    assert_eq!(sent(&mut engine, 22), [(Change::Update, flow().key())]);
     assert_eq!(engine.flows(Side::Local).next().map(|flow| flow.mark), Some(7));
 }
 
@@ -330,7 +330,7 @@ fn the_first_reading_does_not_take_the_peers_flows_for_ours() {
     engine.handle(Instant(10), Input::Dumped(flow()));
     engine.handle(Instant(20), Input::DumpDone { complete: true });
     assert_eq!(
-        (len(&engine), asked(&mut engine), told(&mut engine, 30)),
+        (len(&engine), asked(&mut engine), sent(&mut engine, 30)),
         (0, [].into(), [].into())
     );
 }

@@ -112,12 +112,12 @@ fn receive(engine: &mut Engine, encode: impl FnOnce(&mut Writer<'_>)) {
 }
 
 #[test]
-fn a_life_is_told_and_the_next_one_begins_anew() {
+fn a_life_is_sent_and_the_next_one_begins_as_new() {
     let mut engine = engine(Replication::default());
-    let mut told = Vec::new();
+    let mut sent = Vec::new();
     for event in [Change::New, Change::Destroy, Change::New] {
         hear(&mut engine, event, &expectation(5000), Origin::Foreign);
-        told.extend(kinds(&mut engine));
+        sent.extend(kinds(&mut engine));
     }
     hear(
         &mut engine,
@@ -125,9 +125,9 @@ fn a_life_is_told_and_the_next_one_begins_anew() {
         &expectation(5000).with(|expect| expect.class = Some(1)),
         Origin::Foreign,
     );
-    told.extend(kinds(&mut engine));
+    sent.extend(kinds(&mut engine));
     let changes = [Change::New, Change::Destroy, Change::New, Change::Update];
-    assert_eq!(told, changes.map(Kind::Expect));
+    assert_eq!(sent, changes.map(Kind::Expect));
     assert_eq!(engine.expectation_counts(), [1, 0]);
 }
 
@@ -180,15 +180,15 @@ fn a_bulk_transfer_sends_flows_and_then_expectations() {
     engine.handle(NOW, Input::Kernel { event, flow: master(), origin, stamp });
     kinds(&mut engine);
     engine.handle(NOW, Input::Command(CommandId(1), Command::Bulk));
-    let told = sent(&mut engine, NOW + core::time::Duration::from_secs(2));
-    let told: Vec<_> = told.into_iter().map(|(_, kind)| kind).collect();
+    let sent = sent(&mut engine, NOW + core::time::Duration::from_secs(2));
+    let sent: Vec<_> = sent.into_iter().map(|(_, kind)| kind).collect();
     let update = Change::Update;
-    assert_eq!(told[..2], [Kind::Flow(update), Kind::Expect(update)], "{told:?}");
-    assert_eq!(told[2..].iter().filter(|kind| **kind != Kind::Control).count(), 0);
+    assert_eq!(sent[..2], [Kind::Flow(update), Kind::Expect(update)], "{sent:?}");
+    assert_eq!(sent[2..].iter().filter(|kind| **kind != Kind::Control).count(), 0);
 }
 
 #[test]
-fn our_own_writes_are_not_told_back() {
+fn our_own_writes_are_not_sent_back() {
     let mut engine = engine(Replication::default());
     hear(&mut engine, Change::New, &expectation(5000), Origin::Commit);
     hear(&mut engine, Change::New, &expectation(5001), Origin::Inject);
@@ -199,7 +199,7 @@ fn our_own_writes_are_not_told_back() {
 }
 
 #[test]
-fn a_commit_that_replaces_the_master_is_not_told_either() {
+fn a_commit_that_replaces_the_master_is_not_sent_either() {
     let mut engine = engine(Replication::default());
     hear(&mut engine, Change::New, &expectation(5000), Origin::Commit);
     // The kernel ends it with its master, without a request.
@@ -221,7 +221,7 @@ fn overtaken_messages_change_nothing() {
 }
 
 #[test]
-fn a_dump_fills_the_table_and_tells_of_what_was_missed() {
+fn a_dump_fills_the_table_and_sends_what_was_missed() {
     let mut engine = engine(Replication::default());
     engine.handle(NOW, Input::ExpectEventsLost);
     answer_reads(&mut engine, &[expectation(1), expectation(2)]);
@@ -264,10 +264,10 @@ fn a_commit_of_everything_writes_flows_and_then_expectations() {
     };
     engine.handle(NOW, Input::KernelSettled { token: last });
     let events = drain_events(&mut engine);
-    let told = |event: &Event| {
+    let failed = |event: &Event| {
         matches!(event, Event::ExpectationsCommitted { committed: 2, failed: 1, .. })
     };
-    assert!(events.iter().any(told), "{events:?}");
+    assert!(events.iter().any(failed), "{events:?}");
     assert_eq!(events.last(), Some(&Event::CommandDone(CommandId(1))));
     assert!(!engine.is_committing());
 }
@@ -341,7 +341,7 @@ fn a_flush_says_nothing_of_what_it_forgets() {
 }
 
 #[test]
-fn alarm_tells_again_and_forgets_what_is_not() {
+fn alarm_sends_again_and_forgets_what_is_not_sent_again() {
     let mode = Mode::Alarm { refresh_s: 5, expire_s: 20 };
     let mut engine = engine(Replication { mode, ..Replication::default() });
     hear(&mut engine, Change::New, &expectation(1), Origin::Foreign);

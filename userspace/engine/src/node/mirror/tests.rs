@@ -74,7 +74,7 @@ impl Talk {
         self.hears(|writer, stamp| v1::encode_control(control, stamp, writer));
     }
 
-    fn tells(&mut self, change: Change, flow: &Flow) {
+    fn receives(&mut self, change: Change, flow: &Flow) {
         let options = Options { timeout: false, window_scale: false };
         self.hears(|writer, stamp| v1::encode_flow(change, stamp, flow, options, writer));
     }
@@ -120,7 +120,7 @@ impl Talk {
     }
 
     /// The messages about flows.
-    fn told(&mut self) -> Vec<(Change, FlowKey)> {
+    fn sent_flows(&mut self) -> Vec<(Change, FlowKey)> {
         let flows = self.sent().into_iter().filter_map(|message| match message {
             Message::Flow { change, flow } => Some((change, flow.key())),
             _ => None,
@@ -149,10 +149,10 @@ impl Talk {
 #[test]
 fn a_reading_does_not_take_the_peers_flow_for_one_of_its_own() {
     let mut talk = Talk::new();
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.kernel(|_| None);
     talk.reads(&[flow(1), flow(2)]);
-    assert_eq!((talk.own(), talk.told()), ([key(2)].into(), [(Change::New, key(2))].into()));
+    assert_eq!((talk.own(), talk.sent_flows()), ([key(2)].into(), [(Change::New, key(2))].into()));
     // Nor where an operator made it forget what is its own.
     let flush = Command::Flush { local: true, remote: false };
     talk.handle(Input::Command(CommandId(8), flush));
@@ -164,10 +164,10 @@ fn a_reading_does_not_take_the_peers_flow_for_one_of_its_own() {
 #[test]
 fn what_was_there_before_the_peer_spoke_of_it_is_read() {
     let mut talk = Talk::new();
-    talk.tells(Change::Update, &flow(1));
+    talk.receives(Change::Update, &flow(1));
     talk.kernel(|_| None);
     talk.reads(&[flow(1)]);
-    // Whose it is, is asked once more, behind what may be on its way.
+    // The engine queries once more whose flow it is, behind requests that may be on their way.
     assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
     talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
     assert_eq!(talk.own(), [key(1)]);
@@ -177,7 +177,7 @@ fn what_was_there_before_the_peer_spoke_of_it_is_read() {
 fn a_flow_that_traffic_of_both_uses_is_not_as_the_peer_says() {
     let mut talk = Talk::new();
     let first = talk.seq;
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.settles(first, 1);
     talk.kernel(|_| None);
     assert!(talk.is_exact());
@@ -187,12 +187,12 @@ fn a_flow_that_traffic_of_both_uses_is_not_as_the_peer_says() {
     talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
     assert_eq!(talk.own(), [key(1)]);
     // The peer's word does not delete it, although the kernel says that it is there.
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     let is_new = |request: &Request| matches!(request, Request::Create(_));
     let requests = talk.kernel(|request| is_new(request).then_some(EEXIST));
     assert!(matches!(requests[..], [Request::Create(_), Request::Update(_)]), "{requests:?}");
     assert!(!talk.is_exact());
-    talk.tells(Change::Destroy, &flow(1));
+    talk.receives(Change::Destroy, &flow(1));
     assert!(talk.is_exact());
 }
 
@@ -201,7 +201,7 @@ fn what_the_kernel_refuses_is_asked_for_again_later_and_later() {
     let mut talk = Talk::new();
     let mut asked = Vec::new();
     let first = talk.seq;
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.kernel(|_| Some(ENOMEM));
     assert!(!talk.is_exact());
     talk.settles(first, 1);
@@ -211,7 +211,7 @@ fn what_the_kernel_refuses_is_asked_for_again_later_and_later() {
         if talk.sent().contains(&Message::Control(Control::Resync)) {
             asked.push(talk.now / 1000);
             let first = talk.seq;
-            talk.tells(Change::New, &flow(1));
+            talk.receives(Change::New, &flow(1));
             talk.settles(first, 1);
             talk.kernel(|_| Some(ENOMEM));
         }
@@ -219,7 +219,7 @@ fn what_the_kernel_refuses_is_asked_for_again_later_and_later() {
     assert_eq!(asked, [2, 6, 14, 30][..asked.len()]);
     assert!(asked.len() >= 3, "{asked:?}");
     let first = talk.seq;
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.settles(first, 1);
     talk.kernel(|_| None);
     assert!(talk.is_exact(), "there is room again");
@@ -228,12 +228,12 @@ fn what_the_kernel_refuses_is_asked_for_again_later_and_later() {
 #[test]
 fn what_a_transfer_did_not_name_stays_and_is_not_exact_until_the_kernel_lets_go_of_it() {
     let mut talk = Talk::new();
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     let first = talk.seq;
-    talk.tells(Change::New, &flow(2));
+    talk.receives(Change::New, &flow(2));
     talk.kernel(|_| None);
     talk.settles(first, 1);
-    assert_eq!(talk.kernel(|_| None), [], "traffic may use it of which no event tells");
+    assert_eq!(talk.kernel(|_| None), [], "traffic that no event reports may use it");
     assert!(!talk.is_exact());
     // News comes late: an end may be that of an earlier flow, so the kernel is asked.
     talk.happens(Change::Destroy, &flow(1));
@@ -249,11 +249,11 @@ fn what_a_transfer_did_not_name_stays_and_is_not_exact_until_the_kernel_lets_go_
 #[test]
 fn what_a_transfer_did_not_name_does_not_stay_when_the_kernel_has_let_go_of_it_before() {
     let mut talk = Talk::new();
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.kernel(|_| None);
     talk.happens(Change::Destroy, &flow(1));
     let first = talk.seq;
-    talk.tells(Change::New, &flow(2));
+    talk.receives(Change::New, &flow(2));
     talk.settles(first, 1);
     let requests = talk.kernel(|_| None);
     assert_eq!(requests.last(), Some(&Request::Get(key(1))), "{requests:?}");
@@ -270,8 +270,8 @@ fn what_a_transfer_did_not_name_does_not_stay_when_the_kernel_has_let_go_of_it_b
 fn a_reading_finds_what_was_written_and_has_ended_without_a_word() {
     let mut talk = Talk::new();
     let first = talk.seq;
-    talk.tells(Change::New, &flow(1));
-    talk.tells(Change::New, &flow(2));
+    talk.receives(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(2));
     talk.settles(first, 2);
     talk.kernel(|_| None);
     assert!(talk.is_exact());
@@ -280,7 +280,7 @@ fn a_reading_finds_what_was_written_and_has_ended_without_a_word() {
     assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
     talk.handle(Input::Verified { key: key(1), flow: None });
     assert!(!talk.is_exact());
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.settles(first + 3, 2);
     talk.kernel(|_| None);
     talk.reads(&[flow(1), flow(2)]);
@@ -290,38 +290,42 @@ fn a_reading_finds_what_was_written_and_has_ended_without_a_word() {
 #[test]
 fn what_the_peers_wrote_is_this_nodes_own_after_a_flush_and_a_reading() {
     let mut talk = Talk::new();
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.kernel(|_| None);
     let flush = Command::Flush { local: true, remote: true };
     talk.handle(Input::Command(CommandId(1), flush));
     talk.handle(Input::Command(CommandId(2), Command::ResyncKernel));
     talk.kernel(|_| None);
     talk.reads(&[flow(1)]);
-    assert_eq!(talk.own(), [key(1)], "a node that takes over tells the one that returns");
+    assert_eq!(
+        talk.own(),
+        [key(1)],
+        "a node that takes over sends its flows to the one that returns"
+    );
 }
 
 #[test]
 fn an_update_of_another_flow_than_the_one_that_was_written_takes_its_place() {
     let mut talk = Talk::new();
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.kernel(|_| None);
     let mut other = flow(1);
     other.reply.dst[0] = 9;
     other.status = Status::SRC_NAT | Status::SRC_NAT_DONE;
-    talk.tells(Change::Update, &other);
+    talk.receives(Change::Update, &other);
     let requests = talk.kernel(|_| None);
     assert!(matches!(&requests[..], [Request::Delete(..), Request::Create(_)]), "{requests:?}");
 }
 
 #[test]
-fn a_word_that_was_laid_over_a_flow_of_this_node_is_written_anew_when_that_one_has_ended() {
+fn a_message_that_was_merged_into_a_flow_of_this_node_is_written_again_when_that_one_has_ended() {
     for first_word in [Change::New, Change::Update] {
         let mut talk = Talk::new();
         talk.happens(Change::New, &flow(1));
         let mut other = flow(1);
         other.reply.dst[0] = 9;
         let first = talk.seq;
-        talk.tells(first_word, &other);
+        talk.receives(first_word, &other);
         talk.settles(first, 1);
         let is_new = |request: &Request| matches!(request, Request::Create(_));
         let requests = talk.kernel(|request| is_new(request).then_some(EEXIST));
@@ -330,23 +334,23 @@ fn a_word_that_was_laid_over_a_flow_of_this_node_is_written_anew_when_that_one_h
         let (event, origin, stamp) = (Change::Destroy, Origin::Inject, Stamp::InOrder);
         talk.handle(Input::Kernel { event, flow: flow(1), origin, stamp });
         assert!(!talk.is_exact());
-        talk.tells(Change::Update, &other);
+        talk.receives(Change::Update, &other);
         let requests = talk.kernel(|_| None);
         assert!(matches!(&requests[..], [Request::Delete(..), Request::Create(_)]), "{requests:?}");
         assert!(talk.is_exact());
-        talk.tells(Change::Update, &other);
+        talk.receives(Change::Update, &other);
         let requests = talk.kernel(|_| None);
         assert!(matches!(&requests[..], [Request::Update(_)]), "{requests:?}");
     }
 }
 
 #[test]
-fn a_word_that_the_kernel_refused_is_written_anew() {
+fn a_message_that_the_kernel_refused_is_written_again() {
     let mut talk = Talk::new();
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     // What is in the way is deleted in vain: it is the other direction of another flow's.
     talk.kernel(|request| matches!(request, Request::Create(_)).then_some(EEXIST));
-    talk.tells(Change::Update, &flow(1));
+    talk.receives(Change::Update, &flow(1));
     let requests = talk.kernel(|_| None);
     assert!(matches!(&requests[..], [Request::Delete(..), Request::Create(_)]), "{requests:?}");
 }
@@ -354,7 +358,7 @@ fn a_word_that_the_kernel_refused_is_written_anew() {
 #[test]
 fn what_a_reading_shows_of_a_peers_flow_that_was_forgotten_since_may_be_outdated() {
     let mut talk = Talk::new();
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.kernel(|_| None);
     talk.handle(Input::Command(CommandId(1), Command::ResyncKernel));
     talk.kernel(|_| None);
@@ -375,13 +379,13 @@ fn what_one_peers_word_does_to_a_flow_of_this_node_is_owed_to_the_others() {
     talk.happens(Change::New, &flow(1));
     talk.sent();
     let marked = Flow { mark: 9, known: Known::STATUS | Known::MARK, ..flow(1) };
-    talk.tells(Change::Update, &marked);
+    talk.receives(Change::Update, &marked);
     talk.kernel(|_| None);
     let (event, origin, stamp) = (Change::Update, Origin::Inject, Stamp::InOrder);
     talk.handle(Input::Kernel { event, flow: marked, origin, stamp });
-    assert_eq!(talk.told(), [], "words that answer each other have no end");
+    assert_eq!(talk.sent_flows(), [], "words that answer each other have no end");
     talk.handle(Input::Timeout);
-    assert_eq!(talk.told(), [(Change::Update, key(1))], "a transfer tells it");
+    assert_eq!(talk.sent_flows(), [(Change::Update, key(1))], "a transfer sends it");
 }
 
 #[test]
@@ -393,7 +397,7 @@ fn that_a_transfer_is_owed_is_said_at_once_and_once() {
     talk.happens(Change::New, &flow(2));
     talk.sent();
     for n in 1..=2 {
-        talk.tells(Change::Destroy, &flow(n));
+        talk.receives(Change::Destroy, &flow(n));
         talk.kernel(|_| None);
         let (event, origin, stamp) = (Change::Destroy, Origin::Inject, Stamp::InOrder);
         talk.handle(Input::Kernel { event, flow: flow(n), origin, stamp });
@@ -404,11 +408,11 @@ fn that_a_transfer_is_owed_is_said_at_once_and_once() {
 }
 
 #[test]
-fn what_is_there_after_the_kernel_told_of_nothing_for_a_while_is_looked_after() {
+fn what_is_there_after_the_kernel_reported_nothing_for_a_while_is_looked_after() {
     let mut talk = Talk::new();
     talk.happens(Change::New, &flow(1));
     talk.reads(&[flow(1)]);
-    assert_eq!(talk.engine.flows_without_events(), 0, "an event told of it");
+    assert_eq!(talk.engine.flows_without_events(), 0, "an event reported it");
     for events in [false, true] {
         talk.handle(Input::KernelHealth { flows: 1, events });
     }
@@ -420,34 +424,34 @@ fn what_is_there_after_the_kernel_told_of_nothing_for_a_while_is_looked_after() 
     );
     talk.happens(Change::Update, &flow(1));
     talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
-    assert_eq!(talk.engine.flows_without_events(), 0, "the kernel tells of it");
+    assert_eq!(talk.engine.flows_without_events(), 0, "the kernel reports it");
     talk.handle(Input::EventsLost { count: 1 });
     talk.reads(&[flow(1)]);
     assert_eq!(talk.engine.flows_without_events(), 0, "events were lost, and no more");
 }
 
 #[test]
-fn that_the_peers_flow_has_expired_here_is_not_told_to_the_peer() {
+fn that_the_peers_flow_has_expired_here_is_not_sent_to_the_peer() {
     let mut talk = Talk::new();
     let first = talk.seq;
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.settles(first, 1);
     talk.kernel(|_| None);
     talk.happens(Change::Destroy, &flow(1));
-    assert_eq!((talk.told(), talk.is_exact()), (Vec::new(), false));
+    assert_eq!((talk.sent_flows(), talk.is_exact()), (Vec::new(), false));
 }
 
 #[test]
-fn without_a_local_table_the_end_of_a_flow_that_a_peer_told_of_is_told() {
+fn without_a_local_table_the_end_of_a_flow_that_a_peer_sent_is_sent() {
     let mut talk = without_a_local_table();
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.kernel(|_| None);
     talk.happens(Change::Destroy, &flow(1));
-    assert_eq!(talk.told(), [(Change::Destroy, key(1))]);
+    assert_eq!(talk.sent_flows(), [(Change::Destroy, key(1))]);
 }
 
 #[test]
-fn flows_that_an_earlier_life_may_have_written_leave_it_open_whether_all_is_as_told() {
+fn flows_that_an_earlier_life_may_have_written_leave_it_open_whether_all_is_as_received() {
     for earlier_life in [true, false] {
         let mut talk = Talk::with(|config| config.earlier_life = earlier_life);
         let first = talk.seq;
@@ -456,7 +460,7 @@ fn flows_that_an_earlier_life_may_have_written_leave_it_open_whether_all_is_as_t
         talk.reads(&[flow(1)]);
         assert_eq!(talk.is_exact(), !earlier_life);
         talk.happens(Change::Destroy, &flow(1));
-        talk.told();
+        talk.sent_flows();
         assert!(talk.is_exact());
     }
 }
@@ -468,7 +472,7 @@ fn an_answer_about_a_peers_flow_leaves_the_next_doubt_free_to_ask() {
     talk.sent();
     // The entry stays until the peer has received the end.
     talk.happens(Change::Destroy, &flow(1));
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.kernel(|_| None);
     talk.handle(Input::Noticed(key(1)));
     assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
@@ -482,31 +486,31 @@ fn an_answer_about_a_peers_flow_leaves_the_next_doubt_free_to_ask() {
 }
 
 #[test]
-fn a_flow_that_a_peers_word_ended_here_is_owed_to_the_peers_that_were_told_of_it() {
+fn a_flow_that_a_peers_message_ended_here_is_owed_to_the_peers_that_received_it() {
     let mut talk = Talk::new();
     talk.happens(Change::New, &flow(1));
     talk.happens(Change::New, &flow(2));
     talk.sent();
-    talk.tells(Change::Destroy, &flow(1));
+    talk.receives(Change::Destroy, &flow(1));
     talk.kernel(|_| None);
     let (event, origin, stamp) = (Change::Destroy, Origin::Inject, Stamp::InOrder);
     talk.handle(Input::Kernel { event, flow: flow(1), origin, stamp });
-    assert_eq!(talk.told(), [], "words that answer each other have no end");
+    assert_eq!(talk.sent_flows(), [], "words that answer each other have no end");
     talk.now += 60_000;
     talk.handle(Input::Timeout);
-    assert_eq!(talk.told(), [(Change::Update, key(2))], "a transfer shows what is left");
+    assert_eq!(talk.sent_flows(), [(Change::Update, key(2))], "a transfer shows what is left");
 }
 
 #[test]
-fn what_was_written_and_could_not_be_remembered_is_not_as_told_until_a_flush() {
+fn what_was_written_and_could_not_be_remembered_is_not_as_received_until_a_flush() {
     let mut talk = Talk::with(|config| config.flows_max = 1);
-    talk.tells(Change::New, &flow(1));
-    talk.tells(Change::New, &flow(2));
+    talk.receives(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(2));
     let requests = talk.kernel(|_| None);
     assert!(matches!(requests[..], [Request::Create(_), Request::Create(_)]), "{requests:?}");
     // The peer has lost the second one since.
     let first = talk.seq;
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.settles(first, 1);
     talk.kernel(|_| None);
     talk.reads(&[flow(1), flow(2)]);
@@ -519,7 +523,7 @@ fn what_was_written_and_could_not_be_remembered_is_not_as_told_until_a_flush() {
 }
 
 #[test]
-fn a_flow_that_an_answer_alone_shows_may_be_one_of_which_no_event_tells() {
+fn a_flow_that_an_answer_alone_shows_may_be_one_that_no_event_reports() {
     let mut talk = Talk::new();
     talk.handle(Input::Noticed(key(1)));
     talk.kernel(|_| None);
@@ -552,7 +556,7 @@ fn what_a_peers_word_does_to_a_flow_without_events_is_read_back() {
     assert_eq!(talk.engine.flows_without_events(), 0);
     talk.reads(&[other]);
     assert_eq!((talk.own(), talk.engine.flows_without_events()), ([key(1)].into(), 1));
-    talk.tells(Change::Update, &flow(1));
+    talk.receives(Change::Update, &flow(1));
     let requests = talk.kernel(|_| None);
     assert_eq!(requests.last(), Some(&Request::Get(key(1))), "{requests:?}");
 }
@@ -562,9 +566,9 @@ fn without_a_local_table() -> Talk {
 }
 
 #[test]
-fn without_a_local_table_a_reading_tells_neither_what_has_ended_since_nor_what_is_the_peers() {
+fn without_a_local_table_a_reading_sends_neither_what_has_ended_since_nor_what_is_the_peers() {
     let mut talk = without_a_local_table();
-    talk.tells(Change::New, &flow(1));
+    talk.receives(Change::New, &flow(1));
     talk.kernel(|_| None);
     talk.handle(Input::Command(CommandId(1), Command::Bulk));
     talk.kernel(|_| None);
@@ -572,7 +576,7 @@ fn without_a_local_table_a_reading_tells_neither_what_has_ended_since_nor_what_i
     for n in 1..=3 {
         talk.handle(Input::Dumped(flow(n)));
     }
-    assert_eq!(talk.told(), [(Change::Destroy, key(2)), (Change::New, key(3))]);
+    assert_eq!(talk.sent_flows(), [(Change::Destroy, key(2)), (Change::New, key(3))]);
     assert_eq!(talk.kernel(|_| None), [Request::Get(key(2))]);
 }
 
@@ -582,9 +586,12 @@ fn without_a_local_table_what_a_packet_does_not_show_is_asked_for() {
     let seen = |whole| Seen { flow: flow(1), confirmed: false, whole };
     let at = at_ms(5);
     talk.handle(Input::Packet { seen: seen(false), at });
-    assert_eq!((talk.told(), talk.kernel(|_| None)), (Vec::new(), [Request::Get(key(1))].into()));
+    assert_eq!(
+        (talk.sent_flows(), talk.kernel(|_| None)),
+        (Vec::new(), [Request::Get(key(1))].into())
+    );
     talk.handle(Input::Packet { seen: seen(true), at });
-    assert_eq!(talk.told(), [(Change::New, key(1))]);
+    assert_eq!(talk.sent_flows(), [(Change::New, key(1))]);
 }
 
 /// The kernel looks for the flow to delete by either direction. Seed 1,795,992,735,006,702 of *mixed without a local table*:
@@ -594,16 +601,20 @@ fn without_a_local_table_a_flow_that_a_commit_deletes_and_the_peers_do_not_have_
     let mut talk = Talk::with(|config| {
         (config.replication.keep_local, config.replication.keep_remote) = (false, true);
     });
-    talk.tells(Change::New, &flow(1));
-    talk.tells(Change::Destroy, &flow(1));
-    talk.tells(Change::New, &flow(2));
+    talk.receives(Change::New, &flow(1));
+    talk.receives(Change::Destroy, &flow(1));
+    talk.receives(Change::New, &flow(2));
     for n in [1, 2] {
         talk.happens(Change::New, &flow(n));
-        assert_eq!(talk.told(), [(Change::New, key(n))]);
+        assert_eq!(talk.sent_flows(), [(Change::New, key(n))]);
     }
     for n in [1, 2] {
         let (event, origin, stamp) = (Change::Destroy, Origin::Commit, Stamp::InOrder);
         talk.handle(Input::Kernel { event, flow: flow(n), origin, stamp });
     }
-    assert_eq!(talk.told(), [(Change::Destroy, key(1))], "a commit writes the other one again");
+    assert_eq!(
+        talk.sent_flows(),
+        [(Change::Destroy, key(1))],
+        "a commit writes the other one again"
+    );
 }

@@ -36,7 +36,7 @@ impl V1 {
     pub(super) fn queue_account(&mut self, node: &mut Node, now: Instant) {
         let account = self.account(node);
         self.outbox.queue_control(Control::Settled(Some(account)));
-        self.debt_told = self.owes_transfer();
+        self.debt_announced = self.owes_transfer();
         self.account_next = now + limit::ACCOUNT_EVERY;
     }
 
@@ -48,8 +48,8 @@ impl V1 {
 
     /// Whether it is time for an account although this node speaks all the time.
     pub(super) fn owes_account(&self, node: &Node, now: Instant) -> bool {
-        let due = now >= self.account_next && !self.tells_all(node);
-        let due = due || self.has_debt_to_tell(node);
+        let due = now >= self.account_next && !self.sends_all(node);
+        let due = due || self.has_debt_to_announce(node);
         self.converses(node) && due && self.outbox.is_empty()
     }
 
@@ -224,12 +224,12 @@ impl V1 {
 
     /// Whether peers take what they hold for exact, because they do not know yet what they are owed. A transfer that
     /// was put off may be seconds away.
-    pub(super) fn has_debt_to_tell(&self, node: &Node) -> bool {
-        self.owes_transfer() && !self.debt_told && !self.is_transferring(node)
+    pub(super) fn has_debt_to_announce(&self, node: &Node) -> bool {
+        self.owes_transfer() && !self.debt_announced && !self.is_transferring(node)
     }
 
     /// Whether a transfer is under way, or about to begin.
-    pub(super) fn tells_all(&self, node: &Node) -> bool {
+    pub(super) fn sends_all(&self, node: &Node) -> bool {
         self.is_transferring(node) || self.bulk_due.is_some()
     }
 

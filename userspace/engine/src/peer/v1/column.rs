@@ -20,7 +20,7 @@ bitflags! {
     /// What the session remembers of a flow.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Marks: u8 {
-        /// It waits in the outbox.
+        /// The entry waits in the outbox.
         const QUEUED = 1 << 0;
         /// The peers may know it.
         const SENT = 1 << 1;
@@ -35,7 +35,7 @@ bitflags! {
         const FULL_STATE = 1 << 5;
         /// No message has carried the flow, or what took its place: not even one that was lost, or is not kept any
         /// more.
-        const UNTOLD = 1 << 6;
+        const UNSENT = 1 << 6;
     }
 }
 
@@ -43,12 +43,12 @@ impl Marks {
     /// Whether no message has carried a living flow since it began.
     #[must_use]
     pub const fn is_untold(self) -> bool {
-        !self.contains(Self::SENT) || self.contains(Self::UNTOLD)
+        !self.contains(Self::SENT) || self.contains(Self::UNSENT)
     }
 
     /// Whether the next message about a living flow sends it as new.
     #[must_use]
-    pub const fn tell_as_new(self) -> bool {
+    pub const fn sends_as_new(self) -> bool {
         !self.contains(Self::SENT) || self.contains(Self::RESEND_AS_NEW)
     }
 }
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_beginning_is_told_as_new_again_and_what_was_heard_last_is_settled() {
+    fn a_lost_beginning_is_sent_as_new_again_and_what_was_heard_last_is_settled() {
         let mut column = Column::default();
         column.on_sent(7, 20);
         column.on_begun(7, 20);

@@ -30,7 +30,7 @@ impl Kept<'_> {
 }
 
 /// The message to the peer about an entry.
-pub(super) fn telling(entry: Entry<'_>, marks: Marks) -> Flow {
+pub(super) fn to_send(entry: Entry<'_>, marks: Marks) -> Flow {
     let mut flow = entry.flow();
     if marks.contains(Marks::FULL_STATE) {
         flow.known |= Known::MARK;
@@ -42,7 +42,7 @@ pub(super) fn telling(entry: Entry<'_>, marks: Marks) -> Flow {
 pub(super) fn change_of(entry: Entry<'_>, marks: Marks) -> Change {
     if entry.has_ended() {
         Change::Destroy
-    } else if marks.tell_as_new() {
+    } else if marks.sends_as_new() {
         Change::New
     } else {
         Change::Update

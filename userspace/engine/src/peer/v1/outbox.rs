@@ -2,7 +2,7 @@
 
 use super::bulk::Bulk;
 use super::column::{Column, Marks};
-use super::kept::{Kept, change_of, telling};
+use super::kept::{Kept, change_of, to_send};
 use super::packer::{Packed, Packer};
 use super::refresh::Refresh;
 use super::resend::{AckVerdict, Requests, ResendQueue};
@@ -93,7 +93,7 @@ impl Outbox {
         }
     }
 
-    /// The same outbox; unless it `speaks`, what is queued is thrown away.
+    /// The same outbox; unless it `speaks`, it throws its queue away.
     #[must_use]
     pub const fn speaking(mut self, speaks: bool) -> Self {
         self.no_peer = !speaks;
@@ -156,7 +156,7 @@ impl Outbox {
             match elsewhere {
                 Elsewhere::Unknown => Marks::empty(),
                 Elsewhere::Known => Marks::SENT,
-                Elsewhere::Other => Marks::SENT | Marks::RESEND_AS_NEW | Marks::UNTOLD,
+                Elsewhere::Other => Marks::SENT | Marks::RESEND_AS_NEW | Marks::UNSENT,
             },
         );
         self.restart_timer(slot, now);
@@ -170,7 +170,7 @@ impl Outbox {
     /// Makes the next message about a flow send it as new.
     pub fn start_over(&mut self, slot: Slot) {
         if !self.no_peer {
-            self.column.marks_mut(slot).insert(Marks::RESEND_AS_NEW | Marks::UNTOLD);
+            self.column.marks_mut(slot).insert(Marks::RESEND_AS_NEW | Marks::UNSENT);
         }
     }
 
@@ -339,7 +339,7 @@ impl Outbox {
         self.seq
     }
 
-    /// Whether so much waits for an acknowledgement that a bulk transfer is to wait too.
+    /// Whether so much waits for an acknowledgement that a bulk transfer must wait too.
     #[must_use]
     pub fn is_congested(&self) -> bool {
         let most = |r: &ResendQueue| {
@@ -459,7 +459,7 @@ impl Outbox {
             resend.give_up_end(self.column.ticket(slot));
         }
         Kept { column: &mut self.column, table }.release(slot);
-        counters.ends_untold += 1;
+        counters.ends_unsent += 1;
         self.forgotten = true;
         true
     }
@@ -479,7 +479,7 @@ impl Outbox {
                 Item::Entry(slot) => match table.at(*slot) {
                     Some(entry) if self.column.has(*slot, Marks::QUEUED) => {
                         let marks = self.column.marks(*slot);
-                        let (change, flow) = (change_of(entry, marks), telling(entry, marks));
+                        let (change, flow) = (change_of(entry, marks), to_send(entry, marks));
                         packer.put(|w| v1::encode_flow(change, stamp, &flow, options, w))
                     }
                     _ => Packed::Nothing,
@@ -488,7 +488,7 @@ impl Outbox {
                     packer.put(|w| v1::encode_flow(*change, stamp, flow, options, w))
                 }
                 Item::Expect(given) => {
-                    let (change, expect) = expectations.telling(given);
+                    let (change, expect) = expectations.to_send(given);
                     packer.put(|w| v1::encode_expectation(change, stamp, expect, options, w))
                 }
                 Item::Control(control) => packer.put(|w| v1::encode_control(*control, stamp, w)),
@@ -524,7 +524,7 @@ impl Outbox {
         self.supersede(slot);
         let marks = self.column.marks_mut(slot);
         marks.insert(Marks::FULL_STATE);
-        let (change, flow) = (change_of(entry, *marks), telling(entry, *marks));
+        let (change, flow) = (change_of(entry, *marks), to_send(entry, *marks));
         let (stamp, options) = (self.stamp(), self.options);
         let packed = packer.put(|w| v1::encode_flow(change, stamp, &flow, options, w));
         if packed == Packed::LaterOne {
@@ -540,12 +540,12 @@ impl Outbox {
 
     /// An entry's news is out: it is no longer queued. If that was its end, the entry may go, unless it waits for an
     /// acknowledgement under the number `waits_as`.
-    fn on_told(&mut self, table: &mut FlowTable, slot: Slot, waits_as: Option<u32>) {
+    fn on_entry_sent(&mut self, table: &mut FlowTable, slot: Slot, waits_as: Option<u32>) {
         let Some(entry) = table.at(slot) else { return };
         let ended = entry.has_ended();
         let marks = self.column.marks_mut(slot);
         let change = change_of(entry, *marks);
-        marks.remove(Marks::QUEUED | Marks::RESEND_AS_NEW | Marks::UNTOLD);
+        marks.remove(Marks::QUEUED | Marks::RESEND_AS_NEW | Marks::UNSENT);
         marks.insert(Marks::SENT);
         if let Some(seq) = waits_as {
             self.column.on_sent(slot, seq);
@@ -583,7 +583,7 @@ impl Outbox {
         }
         let keep = packed == Packed::Yes && self.resend.is_some();
         if let Item::Entry(slot) = item {
-            self.on_told(table, slot, keep.then_some(seq));
+            self.on_entry_sent(table, slot, keep.then_some(seq));
         }
         match &mut self.resend {
             // Peers neither acknowledge nor miss an ALIVE.

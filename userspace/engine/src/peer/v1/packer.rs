@@ -7,9 +7,9 @@ use ctnetlink::Writer;
 pub enum Packed {
     /// The message is in the datagram.
     Yes,
-    /// It will fit into the next one.
+    /// The message will fit into the next datagram.
     LaterOne,
-    /// It fits into none.
+    /// The message fits into no datagram.
     Never,
     /// There was nothing to pack.
     Nothing,
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_that_fits_no_datagram_is_told_apart_from_one_that_must_wait() {
+    fn a_message_that_fits_no_datagram_is_distinguished_from_one_that_must_wait() {
         let mut bytes = [0; 10];
         let mut packer = Packer::new(&mut bytes);
         assert_eq!(packer.put(|w| w.put(&[0; 11])), Packed::Never);

@@ -48,7 +48,7 @@ impl Refresh {
 
 impl Outbox {
     /// Queues the flows whose refresh is due.
-    pub fn tell_again(&mut self, table: &FlowTable, now: Instant) {
+    pub fn queue_refreshes(&mut self, table: &FlowTable, now: Instant) {
         while let Some(due) = self.refresh.as_mut().and_then(|r| r.wheel.due(now)) {
             for (slot, ticket) in due {
                 let lives = table.at(slot).is_some_and(|entry| !entry.has_ended());

@@ -31,12 +31,12 @@ pub struct V1 {
     pub(in crate::peer) peers: Peers,
     /// Whether the silence of the peer was reported.
     pub(super) peer_silent: bool,
-    /// A bulk transfer is to begin when the kernel's table has been read.
+    /// A bulk transfer begins when the kernel's table has been read.
     pub(super) bulk_wanted: bool,
     /// Datagrams a bulk transfer may still send before its next pause, and when that is over.
     pub(super) bulk_left: u32,
     pub(super) bulk_next: Instant,
-    /// When the last bulk transfer began, and when the next one is to begin that the peer has asked for meanwhile.
+    /// When the last bulk transfer began, and when the next one begins that the peer has asked for meanwhile.
     pub(super) bulk_began: Option<Instant>,
     pub(super) bulk_due: Option<Instant>,
     /// When this node last sent a flow while a peer wrote such messages into its kernel.
@@ -49,7 +49,7 @@ pub struct V1 {
     /// An end was dropped that peers should have received: only another transfer can show it.
     pub(super) owes: bool,
     /// The last account said that this node is not exact because of that.
-    pub(super) debt_told: bool,
+    pub(super) debt_announced: bool,
     /// When that may begin, and how long to wait after that.
     pub(super) pay_next: Instant,
     pub(super) pay_pause: Duration,
@@ -78,7 +78,7 @@ impl Arrival {
 
 /// The numbers in a datagram.
 struct Numbers {
-    /// That of the first message.
+    /// The number of the first message.
     first: u32,
     /// The one that follows the last message.
     next: u32,
@@ -144,7 +144,7 @@ impl V1 {
             transferred: None,
             has_unsent: true,
             owes: false,
-            debt_told: false,
+            debt_announced: false,
             pay_next: now,
             pay_pause: limit::ASK_AGAIN,
             account_next: now,
@@ -324,14 +324,14 @@ impl V1 {
                 if crossed && peer.whole.injects() {
                     peer.whole.on_said(now);
                 }
-                let tells_all = peer.whole.tells_all();
+                let carries_all = peer.whole.carries_all();
                 if change == Change::Update && remote.table().find(&flow.key()).is_some() {
                     peer.whole.on_update(id.order());
                 }
-                if peer.whole.tells_parts() && remote.is_overtaken(&flow.key(), id) {
+                if peer.whole.carries_parts() && remote.is_overtaken(&flow.key(), id) {
                     peer.whole.on_refused(id.order());
                 }
-                let how = (now, tells_all);
+                let how = (now, carries_all);
                 let outcome = remote.on_message(&mut counters.remote, (change, flow), id, how);
                 if outcome.is_err() {
                     peer.whole.on_refused(id.order());
@@ -343,8 +343,8 @@ impl V1 {
                 if change == Change::Update && node.remote.has_heard_of(&flow.key()) {
                     peer.whole.on_update(id.order());
                 }
-                let tells_all = peer.whole.tells_all();
-                if node.inject(now, id, (change, flow), tells_all).is_err() {
+                let carries_all = peer.whole.carries_all();
+                if node.inject(now, id, (change, flow), carries_all).is_err() {
                     peer.whole.on_refused(id.order());
                 }
             }
@@ -449,7 +449,7 @@ impl V1 {
             peer.with_ftfw(now, outbox, |ftfw, outbox| ftfw.on_time(now, outbox));
         }
         self.begin_due_bulk(node, now);
-        self.outbox.tell_again(&node.flows.table, now);
+        self.outbox.queue_refreshes(&node.flows.table, now);
         let silence = self.peers.heard_at().map_or(Duration::ZERO, |at| now.since(at));
         let converses = node.config.replication.mode.converses();
         if converses && !self.peer_silent && silence > limit::PEER_SILENCE {
@@ -513,16 +513,16 @@ impl V1 {
         self.outbox.pack(&mut flows.table, local_expectations, packer, &mut counters.replica);
     }
 
-    /// Whether there is a peer that is to see that this node lives.
+    /// Whether there is a peer that needs signs of life from this node.
     pub const fn converses(&self, node: &Node) -> bool {
         let replication = &node.config.replication;
         replication.has_peer && replication.mode.converses()
     }
 
-    /// After a while without a word, one is said, so that the peer sees what it may have missed. That it misses
-    /// something for sure is said at once.
+    /// After a while of silence, queues an account or an ALIVE, so that the peer sees what it may have missed; at once,
+    /// if the peers lack something for sure.
     pub fn say_alive(&mut self, node: &mut Node, now: Instant) {
-        let owing = self.has_debt_to_tell(node);
+        let owing = self.has_debt_to_announce(node);
         if !(owing || now >= self.alive_next) || !self.outbox.is_empty() {
             return;
         }
@@ -531,7 +531,7 @@ impl V1 {
         }
         // What a transfer from the table sends says enough.
         let speaks = self.outbox.is_in_bulk();
-        if owing || !self.tells_all(node) {
+        if owing || !self.sends_all(node) {
             self.queue_account(node, now);
         } else if !speaks || self.outbox.is_congested() {
             self.outbox.queue_control(Control::Alive);

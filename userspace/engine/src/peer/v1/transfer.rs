@@ -30,7 +30,7 @@ impl V1 {
             node.start_dump(now, command.into_iter().collect(), false);
             return;
         }
-        // It goes as fast as the peer and the link take it; if they are not there, it waits until they are.
+        // The transfer goes as fast as the peer and the link take it; if they are not there, it waits until they are.
         command.into_iter().for_each(|id| node.tell(Event::CommandDone(id)));
         if node.dump.as_ref().is_some_and(|dump| dump.first) {
             // The table is not filled yet, and what the dump adds is sent to no peer.
@@ -41,7 +41,7 @@ impl V1 {
         self.on_transfer_began();
         let remote = &node.remote;
         self.outbox.start_bulk(&mut node.flows.table, |ended| {
-            remote.has_told_of(&ended.key(), ended.updated_s)
+            remote.has_been_sent(&ended.key(), ended.updated_s)
         });
         self.bulk_began = Some(now);
         self.bulk_due = None;
@@ -82,7 +82,7 @@ impl V1 {
     fn on_transfer_began(&mut self) {
         self.bulk_from = self.outbox.next_seq();
         self.has_unsent = false;
-        (self.owes, self.debt_told) = (false, false);
+        (self.owes, self.debt_announced) = (false, false);
         self.outbox.take_forgotten();
     }
 

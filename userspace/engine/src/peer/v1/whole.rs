@@ -27,7 +27,7 @@ pub struct Whole {
     complete: bool,
     /// Order from which on the last transfer that is here named every flow of the peer; 0: no transfer is known.
     base: u64,
-    /// The same of the last transfer that an account spoke of.
+    /// Order of the last message of the last transfer that an account spoke of.
     applied: u64,
     /// Order of the last message that was not kept as received: there was no room for its flow, or a stranger used
     /// the peer's address about then.
@@ -44,10 +44,10 @@ pub struct Whole {
     /// The peer sends accounts, or is going to.
     accounts: bool,
     /// Each message of the peer about a flow carries all of it, according to its last account.
-    tells_all: bool,
-    /// Order of the last update that was laid over what may have been another flow, before that was known.
+    carries_all: bool,
+    /// Order of the last update that was merged into what may have been another flow, before that was known.
     merged: u64,
-    /// The same of the last one that replaced what was known, on the assumption that it carried all.
+    /// Order of the last update that replaced what was known, on the assumption that it carried all.
     replaced: u64,
     /// An account speaks of a transfer that is not here.
     pending: bool,
@@ -70,7 +70,7 @@ pub enum Finding {
     Sweep(u64),
     /// The engine has to request everything from the peer.
     Ask,
-    /// The same, because the peer holds `theirs` flows, and of these `ours` are here.
+    /// The engine has to request everything, because the peer holds `theirs` flows, and of these `ours` are here.
     Differs {
         /// What the peer says.
         theirs: u32,
@@ -92,7 +92,7 @@ impl Default for Whole {
             sweeping: false,
             account: None,
             accounts: false,
-            tells_all: false,
+            carries_all: false,
             merged: 0,
             replaced: 0,
             pending: false,
@@ -176,10 +176,10 @@ impl Whole {
 
     /// Whether the peer passes on what changed, as far as is known, so that an update which is overtaken is missing.
     #[must_use]
-    pub const fn tells_parts(&self) -> bool {
+    pub const fn carries_parts(&self) -> bool {
         match self.account {
             Some(account) => !account.whole,
-            None => self.accounts && !self.tells_all,
+            None => self.accounts && !self.carries_all,
         }
     }
 
@@ -192,9 +192,9 @@ impl Whole {
     /// Whether an update replaces what was known of its flow; otherwise the update is merged into that, and fields that
     /// it does not carry stay.
     #[must_use]
-    pub const fn tells_all(&self) -> bool {
+    pub const fn carries_all(&self) -> bool {
         // Until the first account comes, a peer that gives accounts is taken for one that keeps a table.
-        self.tells_all || (self.accounts && self.account.is_none())
+        self.carries_all || (self.accounts && self.account.is_none())
     }
 
     /// Whether that is only assumed.
@@ -207,7 +207,7 @@ impl Whole {
         if !self.assumes() {
             return;
         }
-        if self.tells_all() {
+        if self.carries_all() {
             self.replaced = order;
         } else {
             self.merged = order;
@@ -286,7 +286,7 @@ impl Whole {
     pub fn on_account(&mut self, account: Account, about: Circumstances) -> Finding {
         self.account = Some(account);
         self.injects = account.injects;
-        self.tells_all = account.whole;
+        self.carries_all = account.whole;
         // A flow that was merged in the wrong way has to be sent once more.
         let merged = core::mem::take(&mut self.merged);
         let replaced = core::mem::take(&mut self.replaced);

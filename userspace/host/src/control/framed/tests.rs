@@ -34,10 +34,10 @@ fn meet<F: Future<Output = ()> + Send + 'static>(
 #[test]
 fn a_long_filter_goes_there_and_a_long_answer_comes_back() {
     let filter = "tcp or ".repeat(100_000) + "udp";
-    let told = filter.clone();
+    let sent = filter.clone();
     let (end, data) = meet(&filter, |mut client| async move {
         let received = client.framed_request().await.unwrap();
-        assert_eq!(received.filter, told);
+        assert_eq!(received.filter, sent);
         assert_eq!(Ask::decode(&received.ask), Ok(Ask::new(Verb::List)));
         client.send_note("by the way").await.unwrap();
         client.send_data(&vec![b'x'; 3 * BODY_MAX + 7]).await.unwrap();
@@ -61,7 +61,7 @@ fn an_answer_that_breaks_off_is_no_answer() {
 }
 
 #[test]
-fn a_daemon_that_does_not_know_the_protocol_is_told_from_one_that_breaks_off() {
+fn a_daemon_that_does_not_know_the_protocol_is_distinguished_from_one_that_breaks_off() {
     let (end, _) = meet("tcp", |client| async move { drop(client) });
     assert!(matches!(end, Err(Failure::Foreign)), "{end:?}");
 }

@@ -45,7 +45,7 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 }
 
 /// The attributes of a flow.
-fn told(flow: &Flow) -> Vec<u8> {
+fn attributes_of(flow: &Flow) -> Vec<u8> {
     let mut bytes = [0; 1024];
     let mut writer = Writer::new(&mut bytes);
     request::create(&mut writer, Ticket::silent(0), flow, IfExists::Fail);
@@ -66,15 +66,15 @@ fn udp(payload: &[u8]) -> Vec<u8> {
 fn shown(queue: u16, packet: &[u8], more: &[u8]) -> Vec<u8> {
     let tuple = Tuple::v4(CLIENT, SERVER, ipproto::UDP).with_ports(50_000, 69);
     let flow = Flow { reply: tuple.inverted(), ..Flow::new(tuple) };
-    shown_of(queue, &told(&flow), packet, more)
+    shown_of(queue, &attributes_of(&flow), packet, more)
 }
 
-/// The same, of a flow with these attributes.
-fn shown_of(queue: u16, told: &[u8], packet: &[u8], more: &[u8]) -> Vec<u8> {
+/// Packet number 5 of a queue, of a flow with these attributes.
+fn shown_of(queue: u16, flow: &[u8], packet: &[u8], more: &[u8]) -> Vec<u8> {
     let mut body = vec![2, 0];
     body.extend(queue.to_be_bytes());
     body.extend(attribute(1, &[0, 0, 0, 5, 8, 0, 4]));
-    body.extend(attribute(11 | 0x8000, told));
+    body.extend(attribute(11 | 0x8000, flow));
     body.extend(attribute(12, &2_u32.to_be_bytes()));
     body.extend(attribute(10, packet));
     body.extend(more);
@@ -209,7 +209,7 @@ fn says(line: &str) -> Vec<u8> {
         (2, Tuple::v4(SERVER, OUTER, ipproto::TCP).with_ports(21, 50_000)),
     ] {
         let flow = Flow::new(tuple);
-        let mut one = told(&flow);
+        let mut one = attributes_of(&flow);
         // The tuple alone: the first attribute.
         let len = usize::from(u16::from_ne_bytes([one[0], one[1]]));
         one.truncate(len);

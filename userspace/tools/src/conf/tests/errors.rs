@@ -246,7 +246,7 @@ fn garbage() -> Vec<String> {
 }
 
 #[test]
-fn garbage_is_told_in_few_short_lines_and_counted() {
+fn garbage_is_reported_in_few_short_lines_and_counted() {
     for text in garbage() {
         let found = found(&text);
         let lines = found.lines();

@@ -146,7 +146,7 @@ fn everything_general() {
 }
 
 #[test]
-fn everything_that_metrics_can_be_told() {
+fn everything_that_metrics_can_be_set_to() {
     let conf = clean(
         "General { UNIX { Path /x } } Stats { } Metrics {
             Listen 127.0.0.1:10466
@@ -424,9 +424,9 @@ fn every_file_that_is_named_is_known_with_its_place_and_its_use() {
                 Subscribe {\n Path /f/a.feed\n}\n";
     let (conf, _) =
         parse(text, "a.conf").unwrap_or_else(|found| panic!("{}", rendered(&found, text)));
-    let told: Vec<_> = conf.files.iter().map(|file| format!("{file} {:?}", file.used)).collect();
+    let files: Vec<_> = conf.files.iter().map(|file| format!("{file} {:?}", file.used)).collect();
     assert_eq!(
-        told,
+        files,
         [
             "a.conf:2:2: `LogFile`: /l/a.log Log",
             "a.conf:3:2: `LockFile`: /k/a.lock Keep",

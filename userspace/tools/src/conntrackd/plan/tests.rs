@@ -34,7 +34,7 @@ fn plan(text: &str) -> Plan {
     Plan::from(&parse(text))
 }
 
-/// Which parts of a changed file need a new engine, which change live, and whether anything comes later.
+/// Checks which parts of a changed file need a new engine, which change live, and whether anything comes later.
 fn check(from: &str, to: &str, rebuilds: &[&str], live: &[&str]) {
     assert_ne!(parse(from), parse(to), "{to}");
     let difference = plan(from).difference(&plan(to));
@@ -233,8 +233,8 @@ fn the_reference_says_what_a_reload_does_about_each_keyword() {
         let name = line.split(' ').next().expect("it is not empty");
         let wanted = plan(&format!("Stats {{ }} General {{ {line} }}"));
         let difference = plan("Stats { }").difference(&wanted);
-        let told = |text: &str| text.contains(&format!("`{name}`"));
-        let is = [told(live), told(rebuilds), told(later), told(restarts)];
+        let names = |text: &str| text.contains(&format!("`{name}`"));
+        let is = [names(live), names(rebuilds), names(later), names(restarts)];
         let holds = [
             !difference.live.is_empty(),
             !difference.rebuilds.is_empty(),
@@ -272,7 +272,7 @@ fn a_scheduler_that_is_taken_away_leaves_no_thread_in_real_time() {
 }
 
 #[test]
-fn a_running_shard_is_told_what_changes_live() {
+fn a_running_shard_receives_what_changes_live() {
     let wanted = plan(
         &swap("CommitTimeout 100", "CommitTimeout 7")
             .replace("General {", "General {\n NetlinkOverrunResync 9"),
@@ -322,6 +322,6 @@ fn events_coalesce_for_a_shorter_time_where_a_peer_waits() {
         assert_eq!(us(text), 70);
     }
     assert_eq!(us(&add("EventLatency 0")), 0);
-    let told = format!("`EventLatency NUMBER` (default: {peer} with a peer, {nobody} without)");
-    assert!(conf::reference::markdown().contains(&told), "{told}");
+    let row = format!("`EventLatency NUMBER` (default: {peer} with a peer, {nobody} without)");
+    assert!(conf::reference::markdown().contains(&row), "{row}");
 }

@@ -1,6 +1,6 @@
 //! Emptying the kernel's tables, at once (`-F`) or later (`-t`).
 
-use super::{Service, tell};
+use super::{Service, report_outcome};
 use anyhow::Result;
 use engine::Command;
 use host::control::Client;
@@ -26,10 +26,10 @@ impl Service {
             // Peers of version 2 keep what this node claims: its end here is not the flows' end.
             order(&engine, Command::Release);
         }
-        tell(client, order_purge(&engine, subjects)).await
+        report_outcome(client, order_purge(&engine, subjects)).await
     }
 
-    /// Empties them after the time the configuration names, unless that is to happen already.
+    /// Plans a purge after the time that the configuration names, unless one is planned.
     pub(super) fn purge_later(self: &Arc<Self>) {
         let mut scheduled = self.scheduled.lock().unwrap_or_else(PoisonError::into_inner);
         if scheduled.as_ref().is_some_and(|task| !task.is_finished()) {
@@ -54,7 +54,7 @@ impl Service {
         *scheduled = Some(task.abort_handle());
     }
 
-    /// Cancels the purge that was to follow later.
+    /// Cancels the planned purge.
     pub(super) fn cancel_purge(&self) {
         let mut scheduled = self.scheduled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(task) = scheduled.take() {

@@ -53,7 +53,7 @@ pub fn delete(options: &Options) -> Result<Code, Fault> {
         Some(verdict) => verdict,
         None => by_kernel(&asked, options)?,
     };
-    tell(&verdict, options.dry_run, json, began);
+    report(&verdict, options.dry_run, json, began);
     let none = verdict.found.matched == 0 && options.require_match;
     Ok(match verdict.refused {
         0 if none => Code::NoMatch,
@@ -146,7 +146,7 @@ fn confirm(plan: &Intent) -> Result<(), Fault> {
     Err(Fault::limit("nothing deleted"))
 }
 
-fn tell(verdict: &Deletion, dry_run: bool, json: bool, began: Instant) {
+fn report(verdict: &Deletion, dry_run: bool, json: bool, began: Instant) {
     let Deletion { found: Found { matched, table }, deleted, ended, refused } = *verdict;
     let ms = began.elapsed().as_millis();
     if json {

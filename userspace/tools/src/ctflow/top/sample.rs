@@ -25,7 +25,7 @@ pub struct Totals {
     pub other: u64,
     /// Bits a second of the reply directions of flows that have rates; `None` if no flow has.
     pub in_bps: Option<u64>,
-    /// The same of the original directions.
+    /// The rate of the original directions.
     pub out_bps: Option<u64>,
     /// Flows by zone.
     pub zones: BTreeMap<u16, u64>,
@@ -90,7 +90,7 @@ pub struct Machine {
 
 impl Machine {
     /// Takes what a daemon says of itself.
-    pub fn told(&mut self, status: &Status) {
+    pub fn take_status(&mut self, status: &Status) {
         let ready = if status.ready { "ready" } else { "not ready" };
         self.daemon = format!("{}, {ready}", status.work.state);
         self.events_lost = Some(status.events.lost);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn flows_that_the_kernel_does_not_count_are_told() {
+    fn flows_that_the_kernel_does_not_count_are_counted_apart() {
         let mut sampler = Sampler::new(2);
         sampler.begin(Duration::ZERO, 7, Origin::Kernel);
         sampler.take(flow(1, 6, 0));

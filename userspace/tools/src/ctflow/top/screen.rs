@@ -144,10 +144,10 @@ pub fn begin(
 
 /// A thread; when it panics, that is news.
 fn spawn(name: &'static str, news: &SyncSender<News>, work: impl FnOnce() + Send + 'static) {
-    let told = news.clone();
+    let failed = news.clone();
     let guarded = move || {
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err() {
-            let _ = told.send(News::Failed(format!("the thread `{name}` panicked")));
+            let _ = failed.send(News::Failed(format!("the thread `{name}` panicked")));
         }
     };
     if let Err(error) = thread::Builder::new().name(name.into()).spawn(guarded) {
@@ -352,10 +352,10 @@ pub fn run(
     let ours = Ours::take()?;
     let signs = Arc::new(Signs::default());
     let desk = begin(walk, &app, &signs, &sender);
-    let told = sender.clone();
+    let stopping = sender.clone();
     spawn("signals", &sender, move || {
         while !host::table::wait_for_any(&[], &stop, None) {}
-        let _ = told.send(News::Stop);
+        let _ = stopping.send(News::Stop);
     });
     let keys = sender.clone();
     spawn("keys", &sender, move || read_keys(&keys));

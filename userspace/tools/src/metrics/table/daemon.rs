@@ -1,6 +1,6 @@
 //! The daemon as a whole.
 
-use super::{Metric, Sample, counter, gauge, many, maybe, one, told, with};
+use super::{Metric, Sample, counter, gauge, many, maybe, of_status, one, with};
 use crate::print::status::{NotReady, Queue, fell_back};
 use export::exposition::Series;
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ pub(super) static METRICS: &[Metric] = &[
         "ctflow_ready",
         &[],
         "1 if the tables of this node are complete and exact, so that it can take over. `ctflow ready` says why not.",
-        |s| told(s, |status| status.ready),
+        |s| of_status(s, |status| status.ready),
     ),
     gauge("ctflow_not_ready", &["reason"], "1 while this keeps the node from being ready.", |s| {
         many(s, |status| not_ready(&status.not_ready))
@@ -37,7 +37,7 @@ pub(super) static METRICS: &[Metric] = &[
         &[],
         "1 if events come through another source than the one that was asked for (`auto` asks for the tap, and may \
          take the hook). `ctflow doctor --only kernel` says why.",
-        |s| told(s, |status| fell_back(&status.events.source, &status.events.wanted)),
+        |s| of_status(s, |status| fell_back(&status.events.source, &status.events.wanted)),
     ),
     gauge("ctflow_queue_length", &["queue"], "Elements in a queue inside the daemon.", |s| {
         inside(s, |queue| queue.len)
@@ -56,13 +56,13 @@ pub(super) static METRICS: &[Metric] = &[
         maybe(started(s))
     }),
     gauge("ctflow_uptime_seconds", &[], "How long the engine has run.", |s| {
-        told(s, |status| status.uptime_s)
+        of_status(s, |status| status.uptime_s)
     }),
     gauge(
         "ctflow_config_reload_success",
         &[],
         "1 if the configuration that was read last is in force; 0 if the daemon refused it, which its log explains.",
-        |s| told(s, |status| status.reload.as_ref().is_none_or(|reload| reload.succeeded)),
+        |s| of_status(s, |status| status.reload.as_ref().is_none_or(|reload| reload.succeeded)),
     ),
     gauge(
         "ctflow_config_reload_time_seconds",
@@ -129,7 +129,7 @@ pub(super) static METRICS: &[Metric] = &[
         "ctflow_log_lines_lost",
         &[],
         "Lines of the logs, those about ended flows included, that the disk did not take.",
-        |s| told(s, |status| status.log_lines_lost),
+        |s| of_status(s, |status| status.log_lines_lost),
     ),
 ];
 

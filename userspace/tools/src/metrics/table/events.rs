@@ -1,6 +1,6 @@
 //! Where events come from, and what becomes of them.
 
-use super::{Metric, counter, gauge, histogram, many, told, with};
+use super::{Metric, counter, gauge, histogram, many, of_status, with};
 use crate::print::status::{Events, Hook};
 use export::exposition::{Series, Value};
 
@@ -9,29 +9,29 @@ const MICROSECONDS: f64 = 1e6;
 
 pub(super) static METRICS: &[Metric] = &[
     counter("ctflow_events_received", &[], "Events of the kernel that were handled.", |s| {
-        told(s, |status| status.events.received)
+        of_status(s, |status| status.events.received)
     }),
     counter("ctflow_events_filtered", &[], "Events that the configured filter refused.", |s| {
-        told(s, |status| status.events.filtered)
+        of_status(s, |status| status.events.filtered)
     }),
     counter("ctflow_events_malformed", &[], "Events that were not understood.", |s| {
-        told(s, |status| status.events.malformed)
+        of_status(s, |status| status.events.malformed)
     }),
     counter(
         "ctflow_events_lost",
         &[],
         "Events the kernel dropped because the socket was full. The kernel's table is read to make that good; if it \
          returns, raise NetlinkBufferSizeMaxGrowth or take EventSource tap.",
-        |s| told(s, |status| status.events.lost),
+        |s| of_status(s, |status| status.events.lost),
     ),
     counter("ctflow_events_overruns", &[], "Times that events were found to be lost.", |s| {
-        told(s, |status| status.events.overruns)
+        of_status(s, |status| status.events.overruns)
     }),
     counter(
         "ctflow_events_verified",
         &[],
         "Flows the kernel was asked about because news of them had no exact time.",
-        |s| told(s, |status| status.events.verified),
+        |s| of_status(s, |status| status.events.verified),
     ),
     histogram(
         "ctflow_event_latency_seconds",
@@ -82,7 +82,7 @@ pub(super) static METRICS: &[Metric] = &[
     counter(
         "ctflow_hook_flows_lost",
         &[],
-        "News of the hook that found no room. If the flow goes on, its next packet tells it.",
+        "News of the hook that found no room. If the flow goes on, its next packet reports it.",
         |s| hook(s, |h| super::one(h.lost)),
     ),
     gauge(
@@ -102,16 +102,16 @@ pub(super) static METRICS: &[Metric] = &[
         |s| rings(s, |events| events.ring_fullest_permille.map(|share| share as f64 / 1000.0)),
     ),
     gauge("ctflow_receive_buffer_bytes", &[], "Receive buffer of the event socket.", |s| {
-        told(s, |status| status.events.receive_buffer_bytes)
+        of_status(s, |status| status.events.receive_buffer_bytes)
     }),
     gauge("ctflow_shards", &[], "Threads that share the flows.", |s| {
-        told(s, |status| status.events.shards)
+        of_status(s, |status| status.events.shards)
     }),
     counter(
         "ctflow_reader_waits",
         &[],
         "Times the reader of several shards waited for one that was behind.",
-        |s| told(s, |status| status.events.reader_waits),
+        |s| of_status(s, |status| status.events.reader_waits),
     ),
 ];
 

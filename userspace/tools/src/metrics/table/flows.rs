@@ -1,6 +1,6 @@
 //! The daemon's tables of flows.
 
-use super::{Metric, Sample, counter, gauge, histogram, many, told, with};
+use super::{Metric, Sample, counter, gauge, histogram, many, of_status, with};
 use crate::print::status::{Lifetime, Passed, Table, Zone};
 use export::exposition::{Series, Value};
 
@@ -32,10 +32,10 @@ pub(super) static METRICS: &[Metric] = &[
         "ctflow_table_degraded_seconds",
         &[],
         "How long the local table has not been exact.",
-        |s| told(s, |status| status.work.degraded_s.unwrap_or(0)),
+        |s| of_status(s, |status| status.work.degraded_s.unwrap_or(0)),
     ),
     gauge("ctflow_table_missing_events", &[], "Events whose loss has not been made good.", |s| {
-        told(s, |status| status.work.missing_events)
+        of_status(s, |status| status.work.missing_events)
     }),
     gauge(
         "ctflow_table_loaded_ratio",
@@ -47,7 +47,7 @@ pub(super) static METRICS: &[Metric] = &[
         },
     ),
     counter("ctflow_table_readings", &[], "Times the kernel's table was read.", |s| {
-        told(s, |status| status.events.table_readings)
+        of_status(s, |status| status.events.table_readings)
     }),
     counter(
         "ctflow_flows_created",
@@ -129,13 +129,13 @@ pub(super) static METRICS: &[Metric] = &[
         "ctflow_ended_traffic_bytes",
         &[],
         "Bytes of flows that have ended, where the kernel counts them (nf_conntrack_acct).",
-        |s| told(s, |status| status.traffic.bytes),
+        |s| of_status(s, |status| status.traffic.bytes),
     ),
     counter(
         "ctflow_ended_traffic_packets",
         &[],
         "Packets of flows that have ended, likewise.",
-        |s| told(s, |status| status.traffic.packets),
+        |s| of_status(s, |status| status.traffic.packets),
     ),
 ];
 

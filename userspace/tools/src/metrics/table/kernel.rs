@@ -9,23 +9,23 @@ const ALL_CPUS: &str = "all";
 
 pub(super) static METRICS: &[Metric] = &[
     gauge("ctflow_kernel_flows", &[], "Flows in the kernel's table.", |s| {
-        told(s, |kernel| kernel.flows)
+        of_kernel(s, |kernel| kernel.flows)
     }),
     gauge(
         "ctflow_kernel_flows_max",
         &[],
         "Most flows the kernel's table takes (nf_conntrack_max). When it is full, the kernel drops packets that would \
          begin a flow.",
-        |s| told(s, |kernel| kernel.flows_max),
+        |s| of_kernel(s, |kernel| kernel.flows_max),
     ),
     gauge(
         "ctflow_kernel_buckets",
         &[],
         "Buckets of the kernel's table. With many more flows than buckets, packets cost more.",
-        |s| told(s, |kernel| kernel.buckets),
+        |s| of_kernel(s, |kernel| kernel.buckets),
     ),
     gauge("ctflow_kernel_expectations_max", &[], "Most expectations the kernel takes.", |s| {
-        told(s, |kernel| kernel.expectations_max)
+        of_kernel(s, |kernel| kernel.expectations_max)
     }),
     counter(
         "ctflow_kernel_found",
@@ -99,7 +99,7 @@ pub(super) static METRICS: &[Metric] = &[
     ),
 ];
 
-fn told(sample: &Sample, get: impl FnOnce(&KernelStats) -> Option<u64>) -> Vec<Series> {
+fn of_kernel(sample: &Sample, get: impl FnOnce(&KernelStats) -> Option<u64>) -> Vec<Series> {
     maybe(sample.kernel.as_ref().and_then(get))
 }
 

@@ -1,6 +1,6 @@
 //! The peer, what is said to it and by it, and commits.
 
-use super::{Metric, Sample, counter, gauge, many, maybe, told, with};
+use super::{Metric, Sample, counter, gauge, many, maybe, of_status, with};
 use crate::print::status::{Queue, Replication, Status};
 use export::exposition::{Series, Value};
 
@@ -99,7 +99,7 @@ pub(super) static METRICS: &[Metric] = &[
         queues(s, |queue| queue.no_space)
     }),
     counter("ctflow_commits", &[], "Commits (conntrackd -c) that are over.", |s| {
-        told(s, |status| status.work.commits)
+        of_status(s, |status| status.work.commits)
     }),
     counter(
         "ctflow_commit_flows",
@@ -126,28 +126,28 @@ pub(super) static METRICS: &[Metric] = &[
         "ctflow_kernel_writes_failed",
         &[],
         "Flows and expectations that the kernel refused to write, commits included.",
-        |s| told(s, |status| status.work.writes_failed),
+        |s| of_status(s, |status| status.work.writes_failed),
     ),
     counter(
         "ctflow_kernel_requests_refused",
         &[],
         "Requests to the kernel that found no room.",
-        |s| told(s, |status| status.work.kernel_no_space),
+        |s| of_status(s, |status| status.work.kernel_no_space),
     ),
     counter(
         "ctflow_flows_written_without",
         &[],
         "Flows written without a part that the kernel refuses: a helper, labels and such.",
-        |s| told(s, |status| status.work.written_without),
+        |s| of_status(s, |status| status.work.written_without),
     ),
     counter("ctflow_purges", &[], "Times the kernel's entries were deleted by request.", |s| {
-        told(s, |status| status.work.purges)
+        of_status(s, |status| status.work.purges)
     }),
     counter(
         "ctflow_engine_events_untold",
         &[],
         "Log lines not written, because too many things happened at once.",
-        |s| told(s, |status| status.work.events_untold),
+        |s| of_status(s, |status| status.work.events_untold),
     ),
 ];
 

@@ -201,7 +201,7 @@ proptest! {
 }
 
 #[test]
-fn fields_that_nobody_knows_are_refused() {
+fn unknown_fields_are_refused() {
     let with = |field: &[u8]| {
         let mut bytes = encoded(&Ask::new(Verb::Delete));
         bytes.extend_from_slice(field);

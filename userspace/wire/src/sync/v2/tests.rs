@@ -192,7 +192,7 @@ fn a_record_that_contradicts_itself_spoils_no_other() {
 }
 
 #[test]
-fn frames_and_attributes_that_nobody_knows_are_skipped() {
+fn unknown_frames_and_attributes_are_skipped() {
     let flow = v4(1);
     let canonical = Canonical::of(&flow).unwrap();
     let mut bytes =
@@ -222,7 +222,7 @@ fn a_length_beyond_what_is_left_ends_the_datagram() {
 }
 
 #[test]
-fn ids_tell_slices_groups_and_leaves() {
+fn ids_select_slices_groups_and_leaves() {
     let id = FlowId((0b10_1010 << 58) | (0b1_0011 << 53) | (0b0_0111 << 48) | 0x1234_5678_9abc);
     assert_eq!((id.slice(), id.group() & 31, id.leaf() & 31), (0b10_1010, 0b1_0011, 0b0_0111));
     assert_eq!(FlowId::of(id.leaf(), id.low()), id);

@@ -60,7 +60,7 @@ impl Talk {
     }
 
     /// The peer sends a flow with a mark, under a number of its choice.
-    fn tells(&mut self, ms: u64, seq: u32, change: Change, mark: Option<u32>) {
+    fn receives(&mut self, ms: u64, seq: u32, change: Change, mark: Option<u32>) {
         let mut flow = flow(1);
         flow.mark = mark.unwrap_or_default();
         flow.known.set(Known::MARK, mark.is_some());
@@ -79,7 +79,7 @@ impl Talk {
     }
 
     /// The peer sends flow `n` under number `seq`.
-    fn tells_of(&mut self, ms: u64, seq: u32, change: Change, n: u16) {
+    fn receives_of(&mut self, ms: u64, seq: u32, change: Change, n: u16) {
         let options = Options { timeout: false, window_scale: false };
         let stamp = v1::Stamp { seq, flags: Flags::empty() };
         self.hears(ms, |w| v1::encode_flow(change, stamp, &flow(n), options, w));
@@ -120,7 +120,7 @@ impl Talk {
     }
 
     /// The flows among that: what changed, and the port.
-    fn told(&mut self, ms: u64) -> Vec<(Change, u16)> {
+    fn sent_flows(&mut self, ms: u64) -> Vec<(Change, u16)> {
         let flows = self.sent(ms).into_iter().filter_map(|(_, message)| match message {
             Message::Flow { change, flow } => Some((change, flow.orig.ports().0)),
             _ => None,
@@ -135,13 +135,13 @@ impl Talk {
 }
 
 #[test]
-fn a_peer_that_asks_for_numbers_of_an_earlier_life_of_this_node_is_told_everything() {
+fn a_peer_that_asks_for_numbers_of_an_earlier_life_of_this_node_is_sent_everything() {
     let mut talk = Talk::new(100);
     talk.kernel(1, Change::New, 7);
     talk.sent(1);
     talk.says(2, Control::Nack { from: 36, to: FIRST - 1 }, Flags::empty());
     assert_eq!(talk.bulks(), 1);
-    assert_eq!(talk.told(2), [(Change::Update, 7)]);
+    assert_eq!(talk.sent_flows(2), [(Change::Update, 7)]);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn that_a_bulk_transfer_is_over_is_said_at_once() {
 }
 
 #[test]
-fn a_bulk_transfer_tells_what_a_small_queue_has_dropped_ends_too() {
+fn a_bulk_transfer_sends_what_a_small_queue_has_dropped_ends_too() {
     let mut talk = Talk::new(2);
     (4..=6).for_each(|n| talk.kernel(1, Change::New, n));
     talk.sent(1);
@@ -163,17 +163,17 @@ fn a_bulk_transfer_tells_what_a_small_queue_has_dropped_ends_too() {
     (9..=11).for_each(|n| talk.kernel(3, Change::New, n));
     talk.sent(3);
     talk.says(4, Control::Nack { from: FIRST, to: FIRST + 8 }, Flags::empty());
-    let mut told = talk.told(4);
-    told.sort_unstable_by_key(|&(_, n)| n);
+    let mut sent = talk.sent_flows(4);
+    sent.sort_unstable_by_key(|&(_, n)| n);
     // What was still kept is sent again first.
-    told.dedup();
+    sent.dedup();
     let (new, end) = (Change::New, Change::Destroy);
-    assert_eq!(told, [(end, 4), (end, 5), (end, 6), (new, 9), (new, 10), (new, 11)]);
+    assert_eq!(sent, [(end, 4), (end, 5), (end, 6), (new, 9), (new, 10), (new, 11)]);
 }
 
 /// Found by the simulation (550930): a third node took the end for that of the flow which the peer has.
 #[test]
-fn a_bulk_transfer_does_not_tell_the_end_of_what_is_a_peers_flow_by_now() {
+fn a_bulk_transfer_does_not_send_the_end_of_what_has_become_a_peers_flow() {
     let mut talk = Talk::new(2);
     talk.kernel(1, Change::New, 7);
     talk.kernel(1, Change::New, 8);
@@ -181,15 +181,15 @@ fn a_bulk_transfer_does_not_tell_the_end_of_what_is_a_peers_flow_by_now() {
     talk.kernel(2, Change::Destroy, 7);
     talk.kernel(2, Change::Destroy, 8);
     talk.sent(2);
-    talk.tells_of(1003, talk.seq, Change::Update, 7);
+    talk.receives_of(1003, talk.seq, Change::Update, 7);
     talk.seq += 1;
     talk.says(1004, Control::Resync, Flags::empty());
-    assert_eq!(talk.told(1004), [(Change::Destroy, 8)]);
+    assert_eq!(talk.sent_flows(1004), [(Change::Destroy, 8)]);
     assert_eq!(talk.engine.flows(Side::Local).count(), 0);
 }
 
 #[test]
-fn an_end_that_is_not_acknowledged_is_told_again_to_a_peer_that_begins_anew() {
+fn an_end_that_is_not_acknowledged_is_sent_again_to_a_peer_that_restarts() {
     let mut talk = Talk::new(100);
     talk.kernel(1, Change::New, 7);
     talk.sent(1);
@@ -197,11 +197,11 @@ fn an_end_that_is_not_acknowledged_is_told_again_to_a_peer_that_begins_anew() {
     talk.sent(2);
     talk.seq = 9000;
     talk.says(3, Control::Alive, Flags::HELLO);
-    assert_eq!(talk.told(3), [(Change::Destroy, 7)]);
+    assert_eq!(talk.sent_flows(3), [(Change::Destroy, 7)]);
 }
 
 #[test]
-fn a_flow_whose_beginning_was_lost_is_told_as_new_although_its_update_arrived() {
+fn a_flow_whose_beginning_was_lost_is_sent_as_new_although_its_update_arrived() {
     let mut talk = Talk::new(100);
     talk.says(0, Control::Ack { from: FIRST, to: FIRST }, Flags::empty());
     let number = |sent: Vec<(Header, Message)>| sent[0].0.seq;
@@ -210,25 +210,25 @@ fn a_flow_whose_beginning_was_lost_is_told_as_new_although_its_update_arrived() 
     talk.kernel(2, Change::Update, 7);
     let changed = number(talk.sent(2));
     talk.says(3, Control::Ack { from: changed, to: changed }, Flags::empty());
-    assert_eq!(talk.told(3), [(Change::New, 7)]);
+    assert_eq!(talk.sent_flows(3), [(Change::New, 7)]);
     talk.says(4, Control::Nack { from: began, to: began }, Flags::empty());
-    assert_eq!(talk.told(4), [], "once is enough");
+    assert_eq!(talk.sent_flows(4), [], "once is enough");
 }
 
 #[test]
 fn a_beginning_that_comes_after_what_followed_it_is_asked_for_again() {
     let mut talk = Talk::new(100);
     let next = talk.seq;
-    talk.tells(1, next, Change::New, Some(7));
+    talk.receives(1, next, Change::New, Some(7));
     // The end and the next beginning are late.
-    talk.tells(2, next + 3, Change::Update, None);
-    talk.tells(3, next + 2, Change::New, None);
-    talk.tells(3, next + 1, Change::Destroy, None);
+    talk.receives(2, next + 3, Change::Update, None);
+    talk.receives(3, next + 2, Change::New, None);
+    talk.receives(3, next + 1, Change::Destroy, None);
     talk.wakes(10);
     let nack = Control::Nack { from: next + 2, to: next + 2 };
     assert!(talk.sent(10).iter().any(|(_, message)| *message == Message::Control(nack)));
     assert!(!talk.engine.standing(at_ms(10)).remote_exact);
-    talk.tells(11, next + 4, Change::New, None);
+    talk.receives(11, next + 4, Change::New, None);
     let mark = talk.engine.flows(Side::Remote).map(|flow| flow.mark).next();
     assert_eq!(mark, Some(0));
 }
@@ -284,12 +284,12 @@ fn account(from: u32, flows: u32) -> Control {
 }
 
 #[test]
-fn what_a_transfer_did_not_name_goes_and_is_told() {
+fn what_a_transfer_did_not_name_goes_and_is_reported() {
     let mut talk = Talk::new(100);
     for (seq, n) in [(51, 1), (52, 2)] {
-        talk.tells_of(1, seq, Change::New, n);
+        talk.receives_of(1, seq, Change::New, n);
     }
-    talk.tells_of(2, 53, Change::Update, 2);
+    talk.receives_of(2, 53, Change::Update, 2);
     talk.seq = 54;
     talk.says(3, account(53, 1), Flags::empty());
     talk.wakes(4);
@@ -301,9 +301,9 @@ fn what_a_transfer_did_not_name_goes_and_is_told() {
 
 /// Found by the simulation (*mixed*, 955550): what the other life ended between stayed for good.
 #[test]
-fn a_peer_that_knows_of_no_transfer_any_more_has_begun_anew_whatever_its_numbers_say() {
+fn a_peer_that_knows_of_no_transfer_any_more_has_restarted_whatever_its_numbers_say() {
     let mut talk = Talk::new(100);
-    talk.tells_of(1, 51, Change::New, 1);
+    talk.receives_of(1, 51, Change::New, 1);
     talk.seq = 52;
     talk.says(2, account(51, 1), Flags::empty());
     assert!(talk.engine.standing(at_ms(3)).remote_exact);
@@ -321,12 +321,12 @@ fn a_peer_that_knows_of_no_transfer_any_more_has_begun_anew_whatever_its_numbers
 #[test]
 fn a_transfer_that_the_node_did_not_ask_for_makes_what_it_holds_complete_too() {
     let mut talk = Talk::new(100);
-    talk.tells_of(1, 51, Change::New, 1);
+    talk.receives_of(1, 51, Change::New, 1);
     talk.seq = 52;
     let flush = crate::Command::Flush { local: false, remote: true };
     talk.engine.handle(at_ms(2), Input::Command(crate::CommandId(1), flush));
     assert!(!talk.engine.standing(at_ms(100_000)).remote_complete);
-    talk.tells_of(3, 52, Change::Update, 1);
+    talk.receives_of(3, 52, Change::Update, 1);
     talk.seq = 53;
     talk.says(4, account(52, 1), Flags::empty());
     let standing = talk.engine.standing(at_ms(100_000));
@@ -336,11 +336,11 @@ fn a_transfer_that_the_node_did_not_ask_for_makes_what_it_holds_complete_too() {
 #[test]
 fn nothing_goes_as_long_as_a_message_of_the_transfer_is_missing() {
     let mut talk = Talk::new(100);
-    talk.tells_of(1, 51, Change::New, 1);
+    talk.receives_of(1, 51, Change::New, 1);
     talk.seq = 53;
     talk.says(3, account(52, 1), Flags::empty());
     assert_eq!(talk.engine.table(Side::Remote).len(), 1, "message 52 may have named it");
-    talk.tells_of(4, 52, Change::Update, 1);
+    talk.receives_of(4, 52, Change::Update, 1);
     talk.says(5, account(52, 1), Flags::empty());
     assert_eq!(talk.engine.table(Side::Remote).len(), 1);
     assert!(talk.engine.standing(at_ms(6)).remote_exact);
@@ -353,7 +353,7 @@ fn a_count_that_differs_three_times_makes_the_node_ask_and_say_so() {
         .handle(at_ms(0), Input::Command(crate::CommandId(1), crate::Command::RequestResync));
     let asked = talk.sent(0).last().map(|(header, _)| header.seq).unwrap();
     talk.says(1, Control::Ack { from: FIRST, to: asked }, Flags::empty());
-    talk.tells_of(1, talk.seq, Change::New, 1);
+    talk.receives_of(1, talk.seq, Change::New, 1);
     talk.seq = 53;
     talk.says(2, account(52, 2), Flags::empty());
     for second in 1..=3 {
@@ -380,7 +380,7 @@ fn a_word_about_a_flow_of_a_peer_that_writes_it_into_its_kernel_makes_this_node_
         Control::Settled(Some(v1::Account { injects: true, ..account }))
     };
     let is_exact = |talk: &Talk, ms| talk.engine.standing(at_ms(ms)).remote_exact;
-    talk.tells_of(1, 51, Change::New, 1);
+    talk.receives_of(1, 51, Change::New, 1);
     talk.seq = 52;
     talk.says(2, account(51), Flags::empty());
     assert!(!is_exact(&talk, 3), "what was said before this was known may have changed the flow");
@@ -388,7 +388,7 @@ fn a_word_about_a_flow_of_a_peer_that_writes_it_into_its_kernel_makes_this_node_
     let asked = talk.sent(2100).last().map(|(header, _)| header.seq).unwrap();
     talk.seq = 53;
     talk.says(2200, Control::Ack { from: FIRST, to: asked }, Flags::empty());
-    talk.tells_of(2200, 54, Change::Update, 1);
+    talk.receives_of(2200, 54, Change::Update, 1);
     talk.seq = 55;
     talk.says(2300, account(54), Flags::empty());
     assert!(is_exact(&talk, 2400));
@@ -399,8 +399,8 @@ fn a_word_about_a_flow_of_a_peer_that_writes_it_into_its_kernel_makes_this_node_
     assert!(is_exact(&talk, 9000), "nothing was said yet");
     talk.sent(9000);
     assert!(!is_exact(&talk, 9000));
-    talk.tells_of(9001, 56, Change::Update, 1);
-    talk.tells_of(9001, 57, Change::Destroy, 1);
+    talk.receives_of(9001, 56, Change::Update, 1);
+    talk.receives_of(9001, 57, Change::Destroy, 1);
     talk.seq = 58;
     talk.says(9002, account(56), Flags::empty());
     assert!(!is_exact(&talk, 9003), "this transfer may have begun before the word arrived");
@@ -413,7 +413,7 @@ fn a_word_about_a_flow_of_a_peer_that_writes_it_into_its_kernel_makes_this_node_
     // Another message of this node's was on its way when the peer sent the end once more.
     talk.kernel(11_200, Change::Update, 1);
     talk.sent(11_200);
-    talk.tells_of(11_201, 60, Change::Destroy, 1);
+    talk.receives_of(11_201, 60, Change::Destroy, 1);
     talk.seq = 61;
     talk.says(11_300, account(60), Flags::empty());
     assert!(is_exact(&talk, 11_400), "what this node said then is a flow of its own there");
@@ -422,25 +422,25 @@ fn a_word_about_a_flow_of_a_peer_that_writes_it_into_its_kernel_makes_this_node_
 #[test]
 fn one_forged_jump_stops_nothing_and_two_that_agree_are_believed() {
     let mut talk = Talk::new(100);
-    talk.tells_of(1, 51, Change::New, 1);
-    talk.tells_of(2, 90_000, Change::New, 2);
+    talk.receives_of(1, 51, Change::New, 1);
+    talk.receives_of(2, 90_000, Change::New, 2);
     assert_eq!(talk.engine.counters().replica.jumps_doubted, 1);
-    talk.tells_of(3, 52, Change::New, 3);
+    talk.receives_of(3, 52, Change::New, 3);
     assert_eq!(talk.remote_ports(), [1, 3]);
-    talk.tells_of(4, 90_000, Change::New, 4);
-    talk.tells_of(5, 90_001, Change::New, 5);
+    talk.receives_of(4, 90_000, Change::New, 4);
+    talk.receives_of(5, 90_001, Change::New, 5);
     assert_eq!(talk.remote_ports(), [1, 3, 4, 5], "what was held back is taken too");
 }
 
 #[test]
 fn each_sender_has_its_own_numbers() {
     let mut talk = Talk::new(100);
-    talk.tells_of(1, 51, Change::New, 1);
+    talk.receives_of(1, 51, Change::New, 1);
     talk.host = 2;
-    talk.tells_of(2, 7, Change::New, 2);
-    talk.tells_of(3, 8, Change::Destroy, 1);
+    talk.receives_of(2, 7, Change::New, 2);
+    talk.receives_of(3, 8, Change::Destroy, 1);
     talk.host = 1;
-    talk.tells_of(4, 52, Change::New, 3);
+    talk.receives_of(4, 52, Change::New, 3);
     assert_eq!(talk.remote_ports(), [2, 3]);
     let counters = talk.engine.counters().replica;
     assert_eq!((counters.lost, counters.before, counters.peer_restarts), (0, 0, 0));
@@ -449,9 +449,9 @@ fn each_sender_has_its_own_numbers() {
 #[test]
 fn a_node_that_changes_the_link_goes_on_with_its_numbers() {
     let mut talk = Talk::new(100);
-    talk.tells_of(1, 51, Change::New, 1);
+    talk.receives_of(1, 51, Change::New, 1);
     (talk.host, talk.link) = (9, 1);
-    talk.tells_of(2, 53, Change::New, 2);
+    talk.receives_of(2, 53, Change::New, 2);
     talk.wakes(10);
     let nacks = talk.sent(10).into_iter().filter_map(|(_, message)| match message {
         Message::Control(Control::Nack { from, to }) => Some((from, to)),
@@ -468,7 +468,7 @@ fn an_end_that_is_given_up_for_want_of_room_is_made_good_by_a_transfer() {
     talk.sent(1);
     talk.kernel(2, Change::Destroy, 1);
     talk.kernel(3, Change::New, 3);
-    assert_eq!(talk.engine.counters().replica.ends_untold, 1);
+    assert_eq!(talk.engine.counters().replica.ends_unsent, 1);
     talk.wakes(4);
     talk.sent(4);
     assert_eq!(talk.bulks(), 1);
@@ -501,14 +501,14 @@ fn what_is_owed_is_said_although_a_transfer_that_was_put_off_will_pay_it() {
 }
 
 #[test]
-fn a_flow_without_events_whose_message_is_kept_no_more_is_not_told_with_every_look_at_it() {
+fn a_flow_without_events_whose_message_is_not_kept_any_more_is_not_sent_with_every_look_at_it() {
     let mut talk = Talk::new(1);
     talk.says(1, Control::Ack { from: FIRST, to: FIRST }, Flags::empty());
     let resync = Input::Command(crate::CommandId(1), crate::Command::ResyncKernel);
     talk.engine.handle(at_ms(1), resync);
     (1..=3).for_each(|n| talk.engine.handle(at_ms(1), Input::Dumped(flow(n))));
     talk.engine.handle(at_ms(1), Input::DumpDone { complete: true });
-    assert_eq!(talk.told(1).len(), 3);
+    assert_eq!(talk.sent_flows(1).len(), 3);
     talk.wakes(10_000);
     talk.sent(10_000);
     let mut asked = 0;
@@ -521,5 +521,5 @@ fn a_flow_without_events_whose_message_is_kept_no_more_is_not_told_with_every_lo
         }
         talk.engine.handle(at_ms(10_000), Input::KernelSettled { token });
     }
-    assert_eq!((asked, talk.told(10_000)), (3, Vec::new()));
+    assert_eq!((asked, talk.sent_flows(10_000)), (3, Vec::new()));
 }

@@ -26,7 +26,7 @@ fn apply(mirror: &mut Mirror, op: Op, flow: &Flow) -> Result<(), Full> {
     mirror.apply(0, &Record::decode(&bytes).unwrap().0)
 }
 
-/// What it holds, as of a turn.
+/// The contents of the mirror, as of a turn.
 fn rows(mirror: &Mirror, turn: u32) -> Vec<(Flow, Reading, Option<u64>)> {
     let (mut out, mut next) = (Vec::new(), Some(0));
     while let Some(from) = next {
@@ -70,7 +70,7 @@ fn a_turn_counts_what_began_and_ended_also_what_did_both() {
 }
 
 #[test]
-fn when_a_flow_began_is_what_an_event_or_the_kernel_told() {
+fn when_a_flow_began_is_what_an_event_or_the_kernel_said() {
     let mut mirror = Mirror::new(10);
     apply(&mut mirror, Op::Have, &flow(1, 1)).unwrap();
     apply(&mut mirror, Op::New, &flow(2, 2)).unwrap();

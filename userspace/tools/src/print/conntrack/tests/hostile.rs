@@ -31,14 +31,14 @@ fn printed_any_way(bytes: &[u8]) {
         };
         for print in [flow, expectation] {
             let mut out = Vec::new();
-            let told = print(&mut out, &style, bytes, Some(Change::Update), origin, NOW_NS);
-            assert_eq!(told, !out.is_empty());
+            let printed = print(&mut out, &style, bytes, Some(Change::Update), origin, NOW_NS);
+            assert_eq!(printed, !out.is_empty());
             let text = std::str::from_utf8(&out).expect("text");
-            let line = if told { text.strip_suffix('\n').expect("a line") } else { text };
+            let line = if printed { text.strip_suffix('\n').expect("a line") } else { text };
             // Behind the time stands a tabulator.
             let line = line.replacen("]\t", "]", 1);
             assert!(line.chars().all(is_tame), "{format:?}: {line:?}");
-            if told && format == Format::Json {
+            if printed && format == Format::Json {
                 serde_json::from_slice::<serde_json::Value>(&out).unwrap();
             }
         }
