@@ -214,7 +214,7 @@ impl Node {
         }
         self.tell(Event::CommitStarted { flows, expectations });
         if flows {
-            self.commit = Some(Commit::new(id, now));
+            self.commit = Some(Commit::new(id, now, self.config.share.count));
             // Events of the last commit may still come in, and a transfer have been sent since it began.
             let recent = |began: &Instant| now.since(*began) < limit::COMMIT_EVENTS;
             self.commit_began = self.commit_began.filter(recent).or(Some(now));
