@@ -218,7 +218,9 @@ impl Handle {
     pub fn order(&self, order: Order) {
         match order {
             Order::Stop => self.orders.stop(),
-            order => self.orders.send(order),
+            order => {
+                self.orders.send(order);
+            }
         }
     }
 }
