@@ -187,7 +187,7 @@ fn nodes_of_version_2_hold_the_same_after_the_last_fault() {
     }
     println!("runs by the seconds until all was well: {slowest:?}");
     println!("datagrams too long for a path, and long ones that passed: {long:?}");
-    let text = runs::told(NAME, count, &failures);
+    let text = runs::summary(NAME, count, &failures);
     println!("{text}");
     assert!(failures.is_empty(), "{text}");
 }

@@ -44,7 +44,7 @@ pub trait Listener {
     fn on_removed(&mut self, slot: Slot);
 
     /// Whether no peer has received the living flow in a slot under its present identity.
-    fn is_untold(&self, slot: Slot) -> bool;
+    fn is_unsent(&self, slot: Slot) -> bool;
 
     /// Whether the entry of an ended flow must stay until the listener releases it, because a peer has received the
     /// flow. If not, the slot may be filled again.

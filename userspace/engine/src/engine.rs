@@ -413,10 +413,10 @@ impl Engine {
                 node.start_commit(now, id, (true, false));
             }
             Command::TakeOver(_) if session.v2().is_none() => {
-                node.tell(Event::CommandRefused(id, NO_PEERS_OF_V2));
+                node.report(Event::CommandRefused(id, NO_PEERS_OF_V2));
             }
             Command::TakeOver(_) if node.is_committing() => {
-                node.tell(Event::CommandRefused(id, "a commit is still in progress"));
+                node.report(Event::CommandRefused(id, "a commit is still in progress"));
             }
             Command::TakeOver(peer) => {
                 session.on_commit(now, Some(peer));
@@ -427,11 +427,14 @@ impl Engine {
                     Some(v2) => v2.begin_comparing(now, peer, id),
                     None => Err(NO_PEERS_OF_V2),
                 };
-                refused.err().into_iter().for_each(|why| node.tell(Event::CommandRefused(id, why)));
+                refused
+                    .err()
+                    .into_iter()
+                    .for_each(|why| node.report(Event::CommandRefused(id, why)));
             }
             Command::StandBy | Command::Release => {
                 session.on_stepping_back(now, command == Command::Release);
-                node.tell(Event::CommandDone(id));
+                node.report(Event::CommandDone(id));
             }
             Command::CommitExpectations => {
                 session.on_commit_expectations(now);
@@ -442,24 +445,24 @@ impl Engine {
                 node.start_commit(now, id, (true, true));
             }
             Command::Flush { remote: true, .. } if node.is_committing() => {
-                node.tell(Event::CommandRefused(id, "a commit is still in progress"));
+                node.report(Event::CommandRefused(id, "a commit is still in progress"));
             }
             Command::Flush { local, remote } => {
                 self.flush(now, local, remote);
-                self.node.tell(Event::CommandDone(id));
+                self.node.report(Event::CommandDone(id));
             }
             Command::Bulk | Command::RequestResync if !replication.mode.converses() => {
                 // ALARM sends every flow again anyway.
-                node.tell(Event::CommandDone(id));
+                node.report(Event::CommandDone(id));
             }
             Command::Bulk => session.start_bulk(node, now, Some(id)),
             Command::RequestResync => {
                 session.ask_for_everything(node, now);
-                node.tell(Event::CommandDone(id));
+                node.report(Event::CommandDone(id));
             }
             Command::ResyncKernelExpectations => node.read_expectations(now, id),
             Command::ResyncKernel | Command::ResyncKernelAll if !replication.keep_local => {
-                node.tell(Event::CommandRefused(id, "resync is unsupported in this mode"));
+                node.report(Event::CommandRefused(id, "resync is unsupported in this mode"));
             }
             Command::ResyncKernelAll => {
                 // The kernel is asked in this order, so the second answer is that to the command.

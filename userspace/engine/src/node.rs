@@ -48,10 +48,10 @@ pub trait Peers: Listener {
     fn on_read(&mut self, node: &mut Node, now: Instant);
 
     /// Sends all local expectations.
-    fn tell_expectations(&mut self, node: &mut Node);
+    fn send_expectations(&mut self, node: &mut Node);
 
     /// Whether everything that changed since `since` was sent.
-    fn has_told_all_since(&self, since: Option<Instant>) -> bool;
+    fn has_sent_all_since(&self, since: Option<Instant>) -> bool;
 
     /// A flow ended that peers may have received from this node, and nothing is known of it that could be sent.
     fn on_end_unsent(&mut self);
@@ -310,7 +310,7 @@ impl Node {
             && self.kernel.push(op.purpose, request)
         {
             self.counters.written_without += 1;
-            return self.tell(Event::WrittenWithout { part, flow: key, errno });
+            return self.report(Event::WrittenWithout { part, flow: key, errno });
         }
         let to_report = match &mut self.commit {
             Some(commit) if is_commit(op.purpose) => commit.on_failure(&mut self.kernel, op, errno),
@@ -319,7 +319,7 @@ impl Node {
         };
         self.note_emptied(session);
         if to_report {
-            self.tell(Event::WriteFailed { what, flow: key, errno });
+            self.report(Event::WriteFailed { what, flow: key, errno });
         }
     }
 
@@ -366,7 +366,7 @@ impl Node {
             let id = commit.id;
             self.note_emptied(session);
             self.commit = None;
-            self.tell(done);
+            self.report(done);
             if !self.config.hears_requests && self.config.replication.keep_local {
                 session.on_taken_unsent();
                 self.start_dump(now, Vec::new(), false);
@@ -376,7 +376,7 @@ impl Node {
                 self.expect_commit = Some(ExpectCommit::new(id, now));
             } else {
                 session.on_commit_done();
-                self.tell(Event::CommandDone(id));
+                self.report(Event::CommandDone(id));
             }
         }
         self.advance_expect_commit(session, now);
@@ -385,7 +385,7 @@ impl Node {
     /// The cause that an event counts as. The peers need not receive what a commit makes local, unless they requested
     /// everything since: then a transfer has been sent before the commit's events came in.
     pub(crate) fn origin_for_peers(&self, session: &impl Peers, origin: Origin) -> Origin {
-        let asked = session.has_told_all_since(self.commit_began);
+        let asked = session.has_sent_all_since(self.commit_began);
         if origin == Origin::Commit && asked { Origin::Foreign } else { origin }
     }
 
@@ -432,7 +432,7 @@ impl Node {
 
     fn answer(&mut self, commands: Vec<CommandId>, complete: bool) {
         for id in commands {
-            self.tell(if complete {
+            self.report(if complete {
                 Event::CommandDone(id)
             } else {
                 Event::CommandRefused(id, "the kernel's table was not read")
@@ -441,7 +441,7 @@ impl Node {
     }
 
     /// Queues an event for the host.
-    pub fn tell(&mut self, event: Event) {
+    pub fn report(&mut self, event: Event) {
         // What a peer or a kernel causes can come by the thousand; awaited events have room of their own.
         let awaited = matches!(
             event,

@@ -179,7 +179,7 @@ impl Remote {
         self.expiry.as_ref().and_then(|expiry| expiry.wheel.next_tick())
     }
 
-    /// Applies a peer's message about a flow; `tells_all`: a field that an update does not carry is absent. A message
+    /// Applies a peer's message about a flow; `carries_all`: a field that an update does not carry is absent. A message
     /// that was overtaken by a later one of that peer about the same flow changes nothing.
     ///
     /// # Errors
@@ -189,7 +189,7 @@ impl Remote {
         counters: &mut TableCounters,
         (change, flow): (Change, Flow),
         message: MessageId,
-        (now, tells_all): (Instant, bool),
+        (now, carries_all): (Instant, bool),
     ) -> Result<(), Full> {
         let key = flow.key();
         let known = self.known.find(&key);
@@ -210,7 +210,7 @@ impl Remote {
             }
             (_, Some(slot)) => {
                 let anew = change == Change::New;
-                self.change(slot, flow, message, (now, anew, tells_all));
+                self.change(slot, flow, message, (now, anew, carries_all));
                 counters.updated += 1;
             }
             (_, None) => {
@@ -310,14 +310,14 @@ impl Remote {
         slot: Slot,
         flow: Flow,
         message: MessageId,
-        (now, anew, tells_all): (Instant, bool, bool),
+        (now, anew, carries_all): (Instant, bool, bool),
     ) {
         self.contest(slot, message.peer());
         if let Some(entry) = self.known.at(slot) {
             self.held.remove(&entry);
             self.held.add(message.peer(), &flow.key());
         }
-        if anew || tells_all {
+        if anew || carries_all {
             let becomes = if anew { Becomes::Another } else { Becomes::Changed };
             self.known.set_flow(slot, flow, becomes);
         } else {

@@ -144,7 +144,7 @@ impl Flows {
         self.make_room(cx, key, Span::at(cx.now.0))?;
         let (slot, changed) = self.replace(cx, flow, cx.now.0, Elsewhere::Unknown)?;
         let read_back = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::READ_BACK));
-        if (changed && !read_back) || cx.listener.is_untold(slot) {
+        if (changed && !read_back) || cx.listener.is_unsent(slot) {
             cx.listener.on_changed(slot);
         } else if changed {
             cx.listener.on_overwritten(slot);

@@ -121,7 +121,7 @@ impl Node {
         if self.config.expectations.any() {
             self.start_expect_dump(now, alloc::vec![id], false);
         } else {
-            self.tell(Event::CommandRefused(id, OFF));
+            self.report(Event::CommandRefused(id, OFF));
         }
     }
 
@@ -205,14 +205,14 @@ impl Node {
     ) {
         let replicates = self.config.expectations.any();
         if self.is_committing() {
-            self.tell(Event::CommandRefused(id, "a commit is still in progress"));
+            self.report(Event::CommandRefused(id, "a commit is still in progress"));
             return;
         }
         if !flows && !replicates {
-            self.tell(Event::CommandRefused(id, OFF));
+            self.report(Event::CommandRefused(id, OFF));
             return;
         }
-        self.tell(Event::CommitStarted { flows, expectations });
+        self.report(Event::CommitStarted { flows, expectations });
         if flows {
             self.commit = Some(Commit::new(id, now, self.config.share.count));
             // Events of the last commit may still come in, and a transfer have been sent since it began.
@@ -235,8 +235,8 @@ impl Node {
             let id = commit.id;
             self.expect_commit = None;
             session.on_commit_done();
-            self.tell(done);
-            self.tell(Event::CommandDone(id));
+            self.report(done);
+            self.report(Event::CommandDone(id));
         }
     }
 
@@ -265,7 +265,7 @@ impl Node {
             }
         };
         if to_report {
-            self.tell(Event::WriteFailed { what, flow, errno });
+            self.report(Event::WriteFailed { what, flow, errno });
         }
     }
 
@@ -280,7 +280,7 @@ impl Node {
         self.remote_expectations.expire(counters, expire_s, now);
         if now >= self.expect_refresh {
             self.expect_refresh = now + Duration::from_secs(refresh_s.into());
-            session.tell_expectations(self);
+            session.send_expectations(self);
         }
     }
 

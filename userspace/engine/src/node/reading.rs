@@ -69,7 +69,7 @@ impl Node {
             return;
         }
         if self.exactness.on_doubt(now, cause, count, self.config.repair_after) {
-            self.tell(Event::Degraded(cause));
+            self.report(Event::Degraded(cause));
         }
     }
 
@@ -89,7 +89,7 @@ impl Node {
         let full = &mut self.full[side as usize];
         if outcome.is_err() && !*full {
             *full = true;
-            self.tell(Event::TableFull { side, limit });
+            self.report(Event::TableFull { side, limit });
         } else if room {
             *full = false;
         }
@@ -277,11 +277,11 @@ impl Node {
         if self.config.replication.keep_local {
             self.counters.resyncs += u64::from(!watch);
             if !watch {
-                self.tell(Event::KernelResynced { flows, purged });
+                self.report(Event::KernelResynced { flows, purged });
                 let again = self.config.repair_after;
                 if let Some((lost, after)) = self.exactness.on_read(began, now, complete, again) {
                     let cause = self.exactness.cause();
-                    self.tell(Event::Repaired { cause, lost, after });
+                    self.report(Event::Repaired { cause, lost, after });
                 }
                 self.census.on_read();
             }

@@ -169,7 +169,7 @@ impl Session {
             Self::V1(v1) => v1.start_bulk(node, now, command),
             Self::V2(v2) => {
                 v2.have_compared(now);
-                command.into_iter().for_each(|id| node.tell(Event::CommandDone(id)));
+                command.into_iter().for_each(|id| node.report(Event::CommandDone(id)));
             }
         }
     }
@@ -297,12 +297,12 @@ impl node::Peers for Session {
         either!(self, each => node::Peers::on_read(&mut **each, node, now));
     }
 
-    fn tell_expectations(&mut self, node: &mut Node) {
-        either!(self, each => each.tell_expectations(node));
+    fn send_expectations(&mut self, node: &mut Node) {
+        either!(self, each => each.send_expectations(node));
     }
 
-    fn has_told_all_since(&self, since: Option<Instant>) -> bool {
-        either!(self, each => node::Peers::has_told_all_since(&**each, since))
+    fn has_sent_all_since(&self, since: Option<Instant>) -> bool {
+        either!(self, each => node::Peers::has_sent_all_since(&**each, since))
     }
 
     fn on_end_unsent(&mut self) {
@@ -359,8 +359,8 @@ impl Listener for Session {
         either!(self, each => each.on_removed(slot));
     }
 
-    fn is_untold(&self, slot: Slot) -> bool {
-        either!(self, each => each.is_untold(slot))
+    fn is_unsent(&self, slot: Slot) -> bool {
+        either!(self, each => each.is_unsent(slot))
     }
 
     fn holds(&self, slot: Slot) -> bool {

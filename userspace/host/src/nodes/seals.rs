@@ -115,8 +115,8 @@ impl Lead {
         self.others.iter_mut().for_each(|other| other.owed[peer.place()] = true);
     }
 
-    /// Tells other shards what they do not know of peers. What finds no room is told the next time.
-    pub(super) fn tell_others(&mut self) {
+    /// Sends other shards what they do not know of peers. A state that finds no room goes the next time.
+    pub(super) fn send_states(&mut self) {
         while let Some(peer) = self.secure.poll_changed() {
             self.owe(peer);
         }
@@ -151,7 +151,7 @@ impl Lead {
             self.runs[peer.place()] = run;
             self.owe(peer);
         }
-        self.tell_others();
+        self.send_states();
         Some((event?, news.map(|(peer, run)| News::of(peer, run))))
     }
 }
@@ -288,7 +288,7 @@ mod tests {
         }
     }
 
-    /// The runs that the follower's engine is told of, 0 for none.
+    /// The runs that the follower's engine knows, 0 for none.
     fn heard(follower: Follower) -> (Follower, Vec<u64>) {
         let (mut seals, mut runs) = (Seals::Follower(Box::new(follower)), Vec::new());
         seals.listen(Instant(1), |news| {
@@ -307,17 +307,17 @@ mod tests {
         let is = |lead: &mut Lead, incarnation| {
             lead.runs[peer.place()] = Some(Run { incarnation, shards: 1 });
             lead.owe(peer);
-            lead.tell_others();
+            lead.send_states();
         };
         let max = follower.states.queue.usage().max as u64;
         (1..=max + 3).for_each(|run| is(&mut lead, run));
         assert_eq!(follower.states.queue.usage().no_space, 3);
         let (follower, runs) = heard(follower);
         assert_eq!(runs, Vec::from_iter(1..=max));
-        lead.tell_others();
+        lead.send_states();
         let (follower, runs) = heard(follower);
         assert_eq!(runs, [max + 3], "what was between is gone");
-        lead.tell_others();
+        lead.send_states();
         assert_eq!(heard(follower).1, [0; 0], "it is told once");
     }
 }

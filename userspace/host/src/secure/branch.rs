@@ -19,10 +19,10 @@ use std::time::Duration;
 /// What is opened is reported so often, if nothing about it is new: a peer is silent after five times as long.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// What shard 0 tells the others of a peer: all of it, so that one that is lost is made good by the next.
+/// What shard 0 sends the others about a peer: all of it, so that the next state makes good for a lost one.
 #[derive(Clone, Debug)]
 pub struct PeerState {
-    /// Which peer.
+    /// The peer.
     pub peer: PeerId,
     /// Its sessions.
     pub keys: PeerKeys,
@@ -46,7 +46,7 @@ pub struct Run {
 pub struct Report {
     /// Where it came from.
     pub from: SocketAddr,
-    /// What it was.
+    /// The datagram that was opened.
     pub opened: Opened,
 }
 
@@ -60,7 +60,7 @@ pub struct Branch {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
-    /// Which run of the peer is there, as this shard's engine knows.
+    /// The run of the peer that this shard's engine knows.
     run: Option<Run>,
     address: Option<SocketAddr>,
     /// What was reported last: under which session, from where, when.
@@ -142,14 +142,14 @@ impl Branch {
 
     /// The log line about refused datagrams that is due (R5.9).
     pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
-        let (kind, count, last) = self.refused.tell(now)?;
+        let (kind, count, last) = self.refused.take_due(now)?;
         Some(Event::Refused { kind, count, last })
     }
 
     /// When [`Branch::poll_event`] has something.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.refused.tell_at()
+        self.refused.report_at()
     }
 
     /// How many datagrams were refused, by kind.

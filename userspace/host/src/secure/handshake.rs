@@ -4,7 +4,7 @@ use super::asking::Pending;
 use super::cookie::Verdict;
 use super::keys::{KEY_LEN, PublicKey, Secret};
 use super::lane::{Keys, LaneChange, Opened};
-use super::limit::{INITIATE_MAX, INITIATIONS_SEEN, TELL_EVERY};
+use super::limit::{INITIATE_MAX, INITIATIONS_SEEN, LOG_EVERY};
 use super::message::{
     HELLO_LEN, Hello, INITIATION_NOISE, RESPONSE, RESPONSE_LEN, RESPONSE_NOISE, put_head, u32_at,
 };
@@ -156,7 +156,7 @@ impl Secure {
         let id = opened.peer;
         let Some(peer) = &self.peers[id.place()] else { return };
         let confirms = peer.next.is_some_and(|next| next.index == opened.index);
-        // Between another lane's opening and its telling, the session may have gone.
+        // Between another lane's opening and its report, the session may have gone.
         if !confirms && peer.sessions().all(|session| session.index != opened.index) {
             return;
         }
@@ -263,7 +263,7 @@ impl Secure {
                 }
             }
         }
-        while let Some((kind, count, last)) = self.refused.tell(now) {
+        while let Some((kind, count, last)) = self.refused.take_due(now) {
             self.log(Report::Refused { kind, count, last });
         }
     }
@@ -273,7 +273,7 @@ impl Secure {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = self.own.first()?.public;
         let peers = self.peers.iter().flatten().filter_map(|peer| peer.due(&own));
-        peers.map(|(at, _)| at).chain(self.refused.tell_at()).min()
+        peers.map(|(at, _)| at).chain(self.refused.report_at()).min()
     }
 
     /// Goes to the next state, and does what that asks for.
@@ -294,8 +294,8 @@ impl Secure {
                 // The caller that made it sends it.
                 Action::Answer => {}
                 Action::Promote => self.promote(now, id),
-                Action::Tell => self.tell_up(id),
-                Action::Down => self.tell_down(id, reason),
+                Action::Report => self.report_up(id),
+                Action::Down => self.report_down(id, reason),
                 Action::Forget => self.forget_where(id, |peer| [peer.last, peer.present, None]),
                 Action::ForgetAll => {
                     self.forget_where(id, |peer| [peer.last, peer.present, peer.next]);
@@ -342,7 +342,7 @@ impl Secure {
         }
     }
 
-    fn tell_up(&mut self, id: PeerId) {
+    fn report_up(&mut self, id: PeerId) {
         let Some(peer) = &mut self.peers[id.place()] else { return };
         let (Some(session), Some(address)) = (peer.present, peer.address) else { return };
         let Session { hello: Hello { incarnation, shards, .. }, version, features, .. } = session;
@@ -352,7 +352,7 @@ impl Secure {
         }
     }
 
-    fn tell_down(&mut self, id: PeerId, reason: Down) {
+    fn report_down(&mut self, id: PeerId, reason: Down) {
         let reported = self.peers[id.place()].as_mut().and_then(|peer| peer.reported.take());
         if reported.is_some() {
             let _ = self.events.push(Report::PeerDown { peer: id, reason });
@@ -405,7 +405,7 @@ impl Secure {
     ) -> Result<(Hello, u8, u64), Refusal> {
         let hello = Hello::decode(hello).ok_or(Refusal::Malformed)?;
         let peer = self.peers[id.place()].as_mut().ok_or(Refusal::UnknownKey)?;
-        let may_tell = now >= peer.complain_at;
+        let may_report = now >= peer.complain_at;
         let common = self.hello.common(&hello);
         let (refusal, event) = match common {
             _ if peer.name != hello.name => {
@@ -414,8 +414,8 @@ impl Secure {
             Some((version, features)) => return Ok((hello, version, features)),
             None => (Refusal::NoVersion, Report::NoVersion { peer: id, versions: hello.versions }),
         };
-        if may_tell {
-            peer.complain_at = now + TELL_EVERY;
+        if may_report {
+            peer.complain_at = now + LOG_EVERY;
             self.log(event);
         }
         Err(refusal)

@@ -4,7 +4,7 @@ use super::asking::Asking;
 use super::cookie::MacKey;
 use super::keys::PublicKey;
 use super::limit::{
-    ADDRESS_WAIT, INITIATE_MAX, PEER_SILENCE, REJECT_AFTER, REKEY_AFTER, TELL_EVERY,
+    ADDRESS_WAIT, INITIATE_MAX, LOG_EVERY, PEER_SILENCE, REJECT_AFTER, REKEY_AFTER,
 };
 use super::message::Name;
 use super::session::{Event, Session, State};
@@ -30,7 +30,7 @@ pub(super) struct Peer {
     pub(super) reported: Option<u64>,
     /// When something of it was opened.
     pub(super) heard_at: Instant,
-    /// It said that it goes: what still comes under its key does not bring it back.
+    /// The peer announced that it leaves: datagrams that still come under its key do not bring it back.
     pub(super) left: bool,
     /// Where data goes (R5.8).
     pub(super) address: Option<SocketAddr>,
@@ -137,11 +137,11 @@ impl Peer {
         }
         self.address = Some(from);
         let (reported, again_at) = self.strange;
-        let tells = !self.addresses.contains(&from) && reported != Some(from) && now >= again_at;
-        if tells {
-            self.strange = (Some(from), now + TELL_EVERY);
+        let reports = !self.addresses.contains(&from) && reported != Some(from) && now >= again_at;
+        if reports {
+            self.strange = (Some(from), now + LOG_EVERY);
         }
-        tells
+        reports
     }
 
     /// Nothing came back from the address in use: the next one, for a while whatever comes from elsewhere.

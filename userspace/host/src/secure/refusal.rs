@@ -1,6 +1,6 @@
 //! Refusals: counted by kind, and logged once a minute and kind (R5.9).
 
-use super::limit::TELL_EVERY;
+use super::limit::LOG_EVERY;
 use common::Instant;
 use std::net::SocketAddr;
 
@@ -83,7 +83,7 @@ struct Kind {
     count: u64,
     unreported: u64,
     last: Option<SocketAddr>,
-    tell_at: Instant,
+    report_at: Instant,
 }
 
 impl Refused {
@@ -100,20 +100,20 @@ impl Refused {
     }
 
     /// The log line that is due: kind, how many since the last time, and the last source.
-    pub(super) fn tell(&mut self, now: Instant) -> Option<(Refusal, u64, SocketAddr)> {
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<(Refusal, u64, SocketAddr)> {
         let mut kinds = Refusal::ALL.into_iter().zip(&mut self.kinds);
         kinds.find_map(|(name, kind)| {
-            let due = kind.unreported > 0 && now >= kind.tell_at && name.is_news();
+            let due = kind.unreported > 0 && now >= kind.report_at && name.is_news();
             let last = kind.last.filter(|_| due)?;
-            kind.tell_at = now + TELL_EVERY;
+            kind.report_at = now + LOG_EVERY;
             Some((name, std::mem::take(&mut kind.unreported), last))
         })
     }
 
-    /// When there is something to tell.
-    pub(super) fn tell_at(&self) -> Option<Instant> {
+    /// When the next refusal is logged.
+    pub(super) fn report_at(&self) -> Option<Instant> {
         let kinds = Refusal::ALL.into_iter().zip(&self.kinds);
         let waiting = kinds.filter(|(name, kind)| kind.unreported > 0 && name.is_news());
-        waiting.map(|(_, kind)| kind.tell_at).min()
+        waiting.map(|(_, kind)| kind.report_at).min()
     }
 }

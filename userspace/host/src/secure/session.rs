@@ -37,7 +37,7 @@ pub enum State {
     SilentAnswered,
 }
 
-/// What happened.
+/// An event of the handshakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Event {
     /// There is an address to ask.
@@ -73,9 +73,9 @@ pub(super) enum Action {
     Answer,
     /// The next session is the present one, the present one the last.
     Promote,
-    /// Tell the engine that the peer is there, unless it knows this incarnation.
-    Tell,
-    /// Tell that it is gone.
+    /// Report to the engine that the peer is there, unless it knows this incarnation.
+    Report,
+    /// Report that the peer is gone.
     Down,
     /// Wipe the present and the last key.
     Forget,
@@ -127,7 +127,7 @@ impl State {
 
     /// The state behind an event, and what has to be done.
     pub(super) const fn after(self, event: Event) -> (Self, &'static [Action]) {
-        use Action::{Answer, Promote, StopAsking, Tell};
+        use Action::{Answer, Promote, Report, StopAsking};
         match event {
             Event::Begin | Event::Unanswered | Event::RekeyDue => self.after_time(event),
             Event::Silence | Event::Expired | Event::Removed => self.after_end(event),
@@ -140,13 +140,13 @@ impl State {
                     Self::Silent | Self::SilentAnswered => (Self::SilentAnswered, actions),
                 }
             }
-            Event::Response if self.asks() => (Self::Up, &[StopAsking, Promote, Tell]),
+            Event::Response if self.asks() => (Self::Up, &[StopAsking, Promote, Report]),
             Event::Response => (self, &[]),
-            Event::Confirmed if self.asks() => (Self::Up, &[StopAsking, Promote, Tell]),
-            Event::Confirmed => (Self::Up, &[Promote, Tell]),
+            Event::Confirmed if self.asks() => (Self::Up, &[StopAsking, Promote, Report]),
+            Event::Confirmed => (Self::Up, &[Promote, Report]),
             Event::Heard => match self {
-                Self::Silent => (Self::Up, &[StopAsking, Tell]),
-                Self::SilentAnswered => (Self::Renewed, &[Tell]),
+                Self::Silent => (Self::Up, &[StopAsking, Report]),
+                Self::SilentAnswered => (Self::Renewed, &[Report]),
                 _ => (self, &[]),
             },
         }
@@ -193,7 +193,7 @@ pub(super) struct Session {
     pub(super) hello: Hello,
     pub(super) version: u8,
     pub(super) features: u64,
-    /// Of whose keys it was made; when one goes, so does the session.
+    /// The keys that it was made from; when one goes, so does the session.
     pub(super) own_key: PublicKey,
     pub(super) peer_key: PublicKey,
 }
@@ -238,7 +238,7 @@ mod tests {
         for (state, event) in State::ALL.into_iter().flat_map(|s| EVENTS.map(|e| (s, e))) {
             let (next, actions) = state.after(event);
             let down = actions.contains(&Action::Down) && event != Event::Removed;
-            let reported = actions.contains(&Action::Tell);
+            let reported = actions.contains(&Action::Report);
             assert_eq!(
                 down,
                 state.is_up() && !next.is_up() && event != Event::Removed,

@@ -104,7 +104,7 @@ impl V1 {
             Finding::Sweep(base) => self.begin_remote_sweep(node, now, id, base),
             Finding::Ask => self.ask(now, id),
             Finding::Differs { theirs, ours } => {
-                node.tell(Event::PeerDiffers { theirs, ours });
+                node.report(Event::PeerDiffers { theirs, ours });
                 self.ask(now, id);
             }
         }
@@ -150,7 +150,7 @@ impl V1 {
                 peer.whole.on_swept();
             }
             if removed > 0 {
-                node.tell(Event::StaleRemoved { flows: removed });
+                node.report(Event::StaleRemoved { flows: removed });
             }
         }
     }

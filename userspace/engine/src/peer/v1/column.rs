@@ -42,7 +42,7 @@ bitflags! {
 impl Marks {
     /// Whether no message has carried a living flow since it began.
     #[must_use]
-    pub const fn is_untold(self) -> bool {
+    pub const fn is_unsent(self) -> bool {
         !self.contains(Self::SENT) || self.contains(Self::UNSENT)
     }
 

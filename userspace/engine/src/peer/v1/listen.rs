@@ -25,12 +25,12 @@ impl node::Peers for V1 {
         Self::on_read(self, node, now);
     }
 
-    fn tell_expectations(&mut self, node: &mut Node) {
+    fn send_expectations(&mut self, node: &mut Node) {
         self.queue_expectations(node);
     }
 
-    fn has_told_all_since(&self, since: Option<Instant>) -> bool {
-        Self::has_told_all_since(self, since)
+    fn has_sent_all_since(&self, since: Option<Instant>) -> bool {
+        Self::has_sent_all_since(self, since)
     }
 
     fn on_end_unsent(&mut self) {
@@ -59,8 +59,8 @@ impl Listener for V1 {
         self.outbox.on_removed(slot);
     }
 
-    fn is_untold(&self, slot: Slot) -> bool {
-        self.outbox.is_untold(slot)
+    fn is_unsent(&self, slot: Slot) -> bool {
+        self.outbox.is_unsent(slot)
     }
 
     fn holds(&self, slot: Slot) -> bool {

@@ -176,8 +176,8 @@ impl Outbox {
 
     /// Whether no message has carried a living flow since it began.
     #[must_use]
-    pub fn is_untold(&self, slot: Slot) -> bool {
-        self.column.marks(slot).is_untold()
+    pub fn is_unsent(&self, slot: Slot) -> bool {
+        self.column.marks(slot).is_unsent()
     }
 
     /// Whether the peers may know a flow, so that its end has to be sent.

@@ -253,11 +253,11 @@ impl V1 {
         let anew = peer.ftfw.as_ref().is_some_and(|ftfw| ftfw.is_anew(flags));
         let place = peer.tracker.place(now, seq, whole, anew, counters);
         if place.restarted {
-            node.tell(Event::PeerRestarted { at: now });
+            node.report(Event::PeerRestarted { at: now });
         }
         if self.peer_silent {
             self.peer_silent = false;
-            node.tell(Event::PeerBack);
+            node.report(Event::PeerBack);
         }
         let arrival = Arrival { peer: id, seq, flags, place };
         if place.step == Step::Late && self.is_overtaken(node, &message, arrival) {
@@ -403,7 +403,7 @@ impl V1 {
                 self.plan_bulk(node, now, later);
             }
         }
-        node.tell(Event::ResyncRequested);
+        node.report(Event::ResyncRequested);
     }
 
     fn on_verdict(&mut self, node: &mut Node, now: Instant, verdict: AckVerdict) {
@@ -412,7 +412,7 @@ impl V1 {
             AckVerdict::Absurd => node.counters.replica.absurd_ranges += 1,
             AckVerdict::Beyond => {
                 if self.bulk_due.is_none() {
-                    node.tell(Event::PeerMissed);
+                    node.report(Event::PeerMissed);
                 }
                 // A peer that loses much asks often.
                 let pause = self.bulk_began.map_or(now, |began| began + limit::BULK_PAUSE);
@@ -454,7 +454,7 @@ impl V1 {
         let converses = node.config.replication.mode.converses();
         if converses && !self.peer_silent && silence > limit::PEER_SILENCE {
             self.peer_silent = true;
-            node.tell(Event::PeerSilent { since: silence });
+            node.report(Event::PeerSilent { since: silence });
         }
     }
 

@@ -31,13 +31,13 @@ impl V1 {
             return;
         }
         // The transfer goes as fast as the peer and the link take it; if they are not there, it waits until they are.
-        command.into_iter().for_each(|id| node.tell(Event::CommandDone(id)));
+        command.into_iter().for_each(|id| node.report(Event::CommandDone(id)));
         if node.dump.as_ref().is_some_and(|dump| dump.first) {
             // The table is not filled yet, and what the dump adds is sent to no peer.
             self.bulk_wanted = true;
             return;
         }
-        node.tell(Event::BulkStarted { flows: node.flows.table.len() });
+        node.report(Event::BulkStarted { flows: node.flows.table.len() });
         self.on_transfer_began();
         let remote = &node.remote;
         self.outbox.start_bulk(&mut node.flows.table, |ended| {
@@ -68,7 +68,7 @@ impl V1 {
             if self.bulk_due.is_none() {
                 self.queue_account(node, now);
             }
-            node.tell(Event::BulkDone { flows });
+            node.report(Event::BulkDone { flows });
         }
     }
 
@@ -103,7 +103,7 @@ impl V1 {
         if self.bulk_due.is_none() && node.dump_again.is_none() && self.converses(node) {
             self.queue_account(node, now);
         }
-        node.tell(Event::BulkDone { flows });
+        node.report(Event::BulkDone { flows });
     }
 
     /// The kernel's table has been read: a transfer that waited for that begins.
@@ -115,7 +115,7 @@ impl V1 {
 
     /// Whether a transfer has begun since `since`.
     #[must_use]
-    pub fn has_told_all_since(&self, since: Option<Instant>) -> bool {
+    pub fn has_sent_all_since(&self, since: Option<Instant>) -> bool {
         since.is_some() && self.bulk_began >= since
     }
 

@@ -24,7 +24,7 @@ use wire::sync::v2::expect::{ExpectRecord, Expectations};
 
 /// How often is looked whether the kernel has the master of what waits for it.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// How often is looked what is over without a word.
+/// How often expectations are checked that are over without an event.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A claim of a silent owner goes so long after its time.
 const SLACK: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ impl V2 {
     /// Something happened to an expectation of this node's kernel.
     fn follow_expectation(&mut self, node: &mut Node, now: Instant, key: &ExpectKey, anew: bool) {
         match node.local_expectations.table().get(key) {
-            Some(entry) if can_be_told(&entry.expect) => {
+            Some(entry) if can_be_sent(&entry.expect) => {
                 if anew || !self.claims.is_expect_as_claimed(key, &entry.expect) {
                     self.claims.claim_expect(key, &entry.expect);
                 }
@@ -66,7 +66,7 @@ impl V2 {
         for (key, entry) in node.local_expectations.table() {
             let expect = &entry.expect;
             let claimed = self.claims.is_expect_as_claimed(key, expect);
-            if !claimed && can_be_told(expect) {
+            if !claimed && can_be_sent(expect) {
                 self.claims.claim_expect(key, &entry.expect);
             }
         }
@@ -84,7 +84,7 @@ impl V2 {
         Some(entry.expect.clone().with(|expect| expect.timeout_s = left_s))
     }
 
-    /// A peer tells expectations.
+    /// A peer sends expectations.
     pub(super) fn on_expects(
         &mut self,
         node: &mut Node,
@@ -133,7 +133,7 @@ impl V2 {
         self.show_expectation(node, now, &key);
     }
 
-    /// An expectation was over: those who are silent, or let go of it, do not say otherwise for ever.
+    /// An expectation was over: peers that are silent, or released it, must not keep it for ever.
     fn drop_lapsed(&mut self, node: &mut Node, now: Instant, key: &ExpectKey) {
         let peers = &self.peers;
         let lapsed = |owner: Owner, held: &HeldExpect| {
@@ -200,7 +200,7 @@ impl V2 {
         true
     }
 
-    /// What is over without a word goes; what could not be written yet is tried again.
+    /// Drops expectations that are over without an event; tries again those that could not be written yet.
     fn look_at_held_expectations(&mut self, node: &mut Node, now: Instant) {
         let (mut over, mut unwritten) = (Vec::new(), Vec::new());
         for ((key, owner), held) in self.claims.expects.held() {
@@ -262,6 +262,6 @@ impl V2 {
     }
 }
 
-fn can_be_told(expect: &Expectation) -> bool {
+fn can_be_sent(expect: &Expectation) -> bool {
     expect.master.is_known() && expect.tuple.is_known()
 }

@@ -49,7 +49,7 @@ impl V2 {
                 let entry = node.flows.table.get(&key).filter(|entry| !entry.has_ended());
                 let id = node.remote.made_id(&key).or_else(|| entry.and_then(|entry| entry.id()));
                 if id.is_none() {
-                    // Which entry that is its event tells, or the kernel.
+                    // The entry's event, or the kernel's answer, will show its id.
                     node.remote.made_flows().into_iter().for_each(|made| made.outdate(&key));
                     return node.ask(&key);
                 }
@@ -166,7 +166,7 @@ impl V2 {
 
     fn is_owner_equal(&self, now: Instant, slot: Slot) -> bool {
         let held = self.claims.holder(slot).zip(self.claims.held_slice(slot));
-        let stream = held.and_then(|(owner, slice)| self.telling(owner, slice));
+        let stream = held.and_then(|(owner, slice)| self.sending(owner, slice));
         stream.is_some_and(|peer| peer.is_equal(now))
     }
 }

@@ -43,7 +43,7 @@ impl V2 {
 
     /// Looks at all that was noted, and at the rest of the local table where that is due.
     pub fn on_time(&mut self, node: &mut Node, now: Instant) {
-        self.tell_paths(node);
+        self.report_paths(node);
         while let Some(slot) = self.queue.pop() {
             if !self.settles(node, now, slot) {
                 self.look_at(node, now, slot);
@@ -143,7 +143,7 @@ impl V2 {
         };
         let state = |flow: &Flow| flow.tcp().map_or(0, |tcp| tcp.state);
         if happened == Happened::Shown && known.claim().is_some() {
-            // It ended, and is about to go here, too.
+            // The flow ended, and is about to go here, too.
             let entry = node.flows.table.at(slot).map(|entry| (entry.key(), state(&entry.flow())));
             if entry
                 .is_none_or(|(key, state)| claim::is_closing(state) || node.kernel.is_pending(&key))
@@ -305,7 +305,7 @@ impl Listener for V2 {
         }
     }
 
-    fn is_untold(&self, slot: Slot) -> bool {
+    fn is_unsent(&self, slot: Slot) -> bool {
         let waits = Notes::ADDED | Notes::QUEUED;
         self.noted(slot).intersection(waits) == Notes::ADDED
     }
@@ -360,9 +360,9 @@ impl node::Peers for V2 {
 
     fn on_read(&mut self, _: &mut Node, _: Instant) {}
 
-    fn tell_expectations(&mut self, _: &mut Node) {}
+    fn send_expectations(&mut self, _: &mut Node) {}
 
-    fn has_told_all_since(&self, _: Option<Instant>) -> bool {
+    fn has_sent_all_since(&self, _: Option<Instant>) -> bool {
         false
     }
 

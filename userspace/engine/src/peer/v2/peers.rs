@@ -27,7 +27,7 @@ impl V2 {
     }
 
     /// The association that carries an owner's flows of a slice.
-    pub(super) fn telling(&self, owner: Owner, slice: usize) -> Option<&Association> {
+    pub(super) fn sending(&self, owner: Owner, slice: usize) -> Option<&Association> {
         let mut all = self.peers.iter();
         all.find(|association| association.owner == owner && association.slices.contains(&slice))
     }

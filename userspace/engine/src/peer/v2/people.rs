@@ -58,7 +58,7 @@ impl V2 {
         }
         for at in 0..self.peers.len() {
             if self.peers[at].compared.is_some() {
-                self.tell_compared(node, self.peers[at].peer);
+                self.report_compared(node, self.peers[at].peer);
             }
         }
     }
@@ -90,7 +90,7 @@ impl V2 {
     }
 
     /// The result of a comparison is reported when the last stream of the peer has ended its part.
-    fn tell_compared(&mut self, node: &mut Node, peer: PeerId) {
+    fn report_compared(&mut self, node: &mut Node, peer: PeerId) {
         if self.with_peer(peer).any(|stream| stream.comparing.is_some()) {
             return;
         }
@@ -102,7 +102,7 @@ impl V2 {
             };
             (id, all.and_then(|all| more.map(|more| join(all, more))))
         });
-        node.tell(match joined {
+        node.report(match joined {
             Some((id, Ok(found))) => Event::Compared(id, found),
             Some((id, Err(why))) => Event::CommandRefused(id, why),
             None => return,

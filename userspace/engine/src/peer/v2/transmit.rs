@@ -30,7 +30,7 @@ const RECORDS_MAX: usize = 1 << 12;
 /// How much a peer may have in flight to this node, sent with each acknowledgement.
 const ROOM_KIB: u16 = 1024;
 
-/// Of so many datagrams one has bulk and answers before news.
+/// One of so many datagrams has bulk and answers before news.
 const BULK_SHARE: u64 = 8;
 
 /// The part of the ledger that is sent.
@@ -38,7 +38,7 @@ const BULK_SHARE: u64 = 8;
 enum Of {
     /// Items that were sent and lost.
     Lost,
-    /// What changed.
+    /// The ledger's changes.
     News,
     /// What was there before.
     Bulk,
@@ -127,11 +127,11 @@ impl V2 {
         let most = bytes.len().min(peer.path.text_len());
         let mut head = head(now);
         let mut d = Datagram::new(&mut bytes[..most], &head)?;
-        let tells = peer.opened && !peer.owes_bye && self.has_news(peer);
+        let sends = peer.opened && !peer.owes_bye && self.has_news(peer);
         if core::mem::take(&mut self.peers[at].owes_bye) {
             d.bye(Bye::Stopping);
         }
-        self.put_ack(now, at, &mut d, tells);
+        self.put_ack(now, at, &mut d, sends);
         if self.peers[at].owes_open(now) {
             packed.opens = self.put_open(at, &mut d);
             packed.elicits |= packed.opens;
@@ -140,7 +140,7 @@ impl V2 {
             packed.releases = d.release(upto);
             packed.elicits |= packed.releases;
         }
-        let may = tells && self.may_send(now, at, most);
+        let may = sends && self.may_send(now, at, most);
         let mut fills = false;
         if may {
             let (any, oldest) = self.put_records((node, now), at, &mut d);
@@ -164,7 +164,7 @@ impl V2 {
             d.pad();
         }
         if packed.elicits && self.peers[at].closes_window(d.len(), most) {
-            // Who receives it would wait for the rest of a train that does not come.
+            // The receiver would wait for the rest of a burst that does not come.
             head.flags |= Flags::ANSWER;
         }
         d.set_head(&head);
@@ -242,9 +242,9 @@ impl V2 {
         may
     }
 
-    fn put_ack(&mut self, now: Instant, at: usize, d: &mut Datagram<'_>, tells: bool) {
+    fn put_ack(&mut self, now: Instant, at: usize, d: &mut Datagram<'_>, sends: bool) {
         let arrived = &mut self.peers[at].arrived;
-        if !(arrived.is_due(now) || tells && arrived.is_owed()) {
+        if !(arrived.is_due(now) || sends && arrived.is_owed()) {
             return;
         }
         let delay = arrived.delay(now).as_micros() as u64;
@@ -308,7 +308,7 @@ impl V2 {
             match put_claim(claims, node, d, (item, &entry), FlowsFlags::empty()) {
                 Some(true) => {
                     any = true;
-                    peer.sent.tell(item, entry.version);
+                    peer.sent.carry(item, entry.version);
                     if entry.version > peer.news_from.0 {
                         oldest = oldest.min(entry.version);
                     }
@@ -316,7 +316,7 @@ impl V2 {
                     peer.counts.records_sent_again += u64::from(of == Of::Lost);
                 }
                 Some(false) => break,
-                // It is not here as the ledger has it: the next change tells.
+                // The flow is not here as the ledger has it: the next change will send it.
                 None => {}
             }
             match (of, peer.bulk) {
@@ -417,7 +417,7 @@ impl V2 {
         let role = if self.standby { Role::Standby } else { Role::Active };
         let Self { claims, peers, cluster, .. } = self;
         let peer = &mut peers[at];
-        let behind = peer.told_to(&claims.ledger);
+        let behind = peer.sent_to(&claims.ledger);
         peer.stable = sent::stable(behind, &peer.sent, &peer.lost, peer.stable);
         let (digest, rows) = claims.digest(cluster.me).sum(peer.slices.clone());
         let cut = Cut {

@@ -118,7 +118,7 @@ impl Transfer {
             } else {
                 break;
             };
-            self.sent.tell(item, entry.version);
+            self.sent.carry(item, entry.version);
             items.push(item);
         }
         items

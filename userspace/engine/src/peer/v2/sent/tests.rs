@@ -10,13 +10,14 @@ const fn ms(ms: u64) -> Instant {
 
 const TRIP_MS: u64 = 40;
 
-/// Datagrams 1 to `count`, one a millisecond from 0 on, each of which tells flow N at version N; round trips of 40 ms.
+/// Datagrams 1 to `count`, one a millisecond from 0 on, each of which carries flow N at version N; round trips of 40
+/// ms.
 fn sent(count: u64) -> (Sent, Rate) {
     let mut rate = Rate::new(ms(0), 1_000, None);
     rate.on_trip(ms(0), Duration::from_millis(TRIP_MS), Duration::ZERO);
     let mut sent = Sent::default();
     for number in 1..=count {
-        sent.tell(Item::Flow(number as u32), number);
+        sent.carry(Item::Flow(number as u32), number);
         assert_eq!(sent.send(ms(number - 1), 100, true, Snapshot::default()), number);
     }
     (sent, rate)
@@ -69,7 +70,7 @@ fn the_last_ones_are_lost_after_the_probe_timeout() {
     assert_eq!(first, ms(140));
     assert_eq!(timed_out(&mut sent, &mut rate, ms(139)), []);
     assert_eq!(timed_out(&mut sent, &mut rate, ms(142)), [1, 2, 3]);
-    sent.tell(Item::Flow(1), 1);
+    sent.carry(Item::Flow(1), 1);
     sent.send(ms(142), 100, true, Snapshot::default());
     assert_eq!(sent.timeout(rate.trip()), Some(ms(142 + 280)));
     assert!(acked(&mut sent, &mut rate, 190, 4..=4).is_empty());
@@ -109,7 +110,7 @@ fn stable_is_what_everything_up_to_was_acknowledged() {
     for at in 0..3 {
         for _ in 0..2 {
             let (item, entry) = ledger.peek(position).unwrap();
-            sent.tell(item, entry.version);
+            sent.carry(item, entry.version);
             ledger.advance(position);
         }
         sent.send(ms(at), 500, true, Snapshot::default());
@@ -157,7 +158,7 @@ proptest! {
             match what {
                 0 | 1 => {
                     let told: Vec<u64> = (0..records).map(|at| version + u64::from(at) + 1).collect();
-                    told.iter().for_each(|v| sent.tell(Item::Flow(*v as u32), *v));
+                    told.iter().for_each(|v| sent.carry(Item::Flow(*v as u32), *v));
                     version += u64::from(records);
                     let elicits = a % 3 != 0;
                     let number = sent.send(ms(now), a as usize, elicits, Snapshot::default());

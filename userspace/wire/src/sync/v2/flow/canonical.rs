@@ -102,9 +102,9 @@ impl<'a> Canonical<'a> {
 
     /// Whether the record needs an attribute list, given whether the list must carry the status or the reply tuple.
     #[inline]
-    pub(in crate::sync::v2) const fn needs_list(&self, told_whole: bool) -> bool {
+    pub(in crate::sync::v2) const fn needs_list(&self, sent_whole: bool) -> bool {
         let state = matches!(self.proto, ProtoState::Sctp { .. } | ProtoState::Dccp { .. });
-        told_whole || self.mark != 0 || self.extra.is_some() || state
+        sent_whole || self.mark != 0 || self.extra.is_some() || state
     }
 
     /// As an owned flow. It takes memory only for rare fields.
