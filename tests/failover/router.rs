@@ -102,6 +102,11 @@ impl<'a> Router<'a> {
         text.lines().filter(|flow| flow.contains("ESTABLISHED")).count()
     }
 
+    /// How its daemon stands, as JSON.
+    pub(crate) fn state(&self) -> String {
+        self.daemon.ask(&["-s", "json"])
+    }
+
     /// Waits until it has taken the addresses and done everything a new primary does.
     pub(crate) fn wait_primary(&self) {
         wait_until("it takes the addresses", || self.has_addresses());

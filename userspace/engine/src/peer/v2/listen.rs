@@ -306,8 +306,8 @@ impl Listener for V2 {
     }
 
     fn is_untold(&self, slot: Slot) -> bool {
-        let waits = Notes::ADDED | Notes::QUEUED;
-        self.noted(slot).intersection(waits) == Notes::ADDED
+        let notes = self.noted(slot);
+        notes.intersects(Notes::ADDED | Notes::ANEW) && !notes.contains(Notes::QUEUED)
     }
 
     fn holds(&self, slot: Slot) -> bool {

@@ -14,6 +14,7 @@ use std::vec;
 use std::vec::Vec;
 use wire::sync::v2::{DigestKey, Flags, Frames};
 
+mod disorder;
 mod expects;
 mod hot;
 mod lag;
