@@ -24,6 +24,7 @@ mod paths;
 mod people;
 mod settle;
 mod shards;
+mod split;
 
 const STEP: Duration = Duration::from_millis(5);
 const LEN: usize = 1_180;
