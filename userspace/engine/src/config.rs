@@ -356,4 +356,10 @@ pub mod limit {
     pub const CROSSING: Duration = Duration::from_secs(3);
     /// Flows that a commit tries once more at its end, because another identity had their place.
     pub const COMMIT_LATE_MAX: usize = 4096;
+    /// Flows of a commit that wait for another shard to write their master; what is beyond does without.
+    pub const COMMIT_ORPHANS_MAX: usize = 65_536;
+    /// How long they wait at most, from when all else of their shard is settled.
+    pub const COMMIT_ORPHANS_WAIT: Duration = Duration::from_secs(1);
+    /// How long a commit waits before it tries them again.
+    pub const COMMIT_ORPHANS_PAUSE: Duration = Duration::from_millis(20);
 }

@@ -257,6 +257,7 @@ impl Node {
             self.audit_due(),
             self.unconfirmed_due(),
             self.reading_due(),
+            self.commit.as_ref().and_then(Commit::due),
         ];
         times.into_iter().flatten().min()
     }

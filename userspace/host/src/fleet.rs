@@ -187,15 +187,10 @@ impl Handle {
                 tokio::spawn(self.clone().reconfigure(reader.clone(), change, reply));
             }
             Order::Page { from, .. } | Order::Query(shard::Query { from, .. }) => {
-                if let Some(shard) = self.shards.get(from.shard) {
-                    shard.order(order);
-                }
+                self.order_of(from.shard, order);
             }
-            Order::Feed { shard, .. } => {
-                if let Some(shard) = self.shards.get(shard) {
-                    shard.order(order);
-                }
-            }
+            Order::Expectations { from, .. } => self.order_of(from.shard, order),
+            Order::Feed { shard, .. } => self.order_of(shard, order),
             Order::Purge(subjects, reply) => {
                 let answers = self.ask(|reply| Order::Purge(subjects.clone(), reply));
                 tokio::spawn(answer(reply, answers, |outcomes| outcomes.into_iter().collect()));
@@ -204,14 +199,19 @@ impl Handle {
                 let answers = self.ask(|reply| Order::Compare(peer, reply));
                 tokio::spawn(answer(reply, answers, joined));
             }
-            // Expectations are not shared out, and the first shard makes the handshakes.
-            Order::Expectations { .. } | Order::Resend(_) | Order::Addresses { .. } => {
-                self.shards[0].order(order);
-            }
+            // The first shard makes the handshakes.
+            Order::Resend(_) | Order::Addresses { .. } => self.order_of(0, order),
             Order::Stop => {
                 reader.stop();
                 self.shards.iter().for_each(|shard| shard.order(Order::Stop));
             }
+        }
+    }
+
+    /// Sends an order to one shard; without such a shard, the order's reply channel closes.
+    fn order_of(&self, shard: usize, order: Order) {
+        if let Some(shard) = self.shards.get(shard) {
+            shard.order(order);
         }
     }
 

@@ -105,7 +105,7 @@ impl Nodes {
         let meshes = mesh::open(&addresses, port, shards)?;
         let count = u8::try_from(shards).map_err(io::Error::other)?;
         let hello = Hello { versions: VERSIONS, shards: count, name, features: 0, incarnation };
-        let secure = Secure::new(hello, members, (0, shards > 1), random, now);
+        let secure = Secure::new(hello, members, 0, random, now);
         let all = meshes.into_iter().zip(seals::seals(secure, &names, shards)?);
         let nodes = |(mesh, seals)| {
             let (log, buffer) = (Arc::clone(log), Box::new([0; BUFFER_LEN]));
@@ -164,7 +164,7 @@ impl Nodes {
         // Other shards know of a session before the peer does.
         self.tell(engine, now);
         let Seals::Lead(lead) = &mut self.seals else { return };
-        lead.say_addresses();
+        lead.tell_others();
         while let Some((to, len)) = lead.secure.poll_transmit(&mut self.buffer[..]) {
             let sent = self.mesh.send(to, &self.buffer[..len]);
             self.unsent += u64::from(!matches!(sent, Ok(Departure::Sent)));

@@ -197,6 +197,7 @@ fn expectation_victim(
     counts: &impl Fn(&Flow) -> bool,
 ) -> Option<Victim> {
     let expectation = view.to_expectation();
-    let key = FlowKey::new(expectation.tuple, expectation.zone.unwrap_or(0));
-    counts(&Flow::new(expectation.master)).then_some((key, expectation.id))
+    let zone = expectation.zone.unwrap_or(0);
+    let master = Flow { zone, ..Flow::new(expectation.master) };
+    counts(&master).then_some((FlowKey::new(expectation.tuple, zone), expectation.id))
 }

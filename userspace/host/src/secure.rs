@@ -13,8 +13,8 @@
 //! [`Secure::poll_timeout`].
 //!
 //! A node with several shards has one `Secure`, which includes the lane of one shard. Each other shard has a
-//! [`Branch`] with a [`Lane`] of its own, which applies every [`LaneChange`] of [`Secure::poll_change`], and reports to
-//! [`Secure::on_opened`] what it opened that says something new.
+//! [`Branch`] with a [`Lane`] of its own, which follows the sessions ([`Secure::poll_changed`], [`Secure::keys_of`]), and
+//! reports to [`Secure::on_opened`] what it opened that says something new.
 //!
 //! Checks of a datagram before any key is used, cheapest first: first byte and length; session index (data) or mac1
 //! (handshakes); replay; rate.
@@ -32,10 +32,10 @@ mod lane;
 mod branch;
 mod handshake;
 
-pub use branch::{Branch, Report, Word};
+pub use branch::{Branch, PeerState, Report, Run};
 pub use cookie::authenticate;
 pub use keys::{KeyError, PublicKey, Secret};
-pub use lane::{Keys, Lane, LaneChange, Opened};
+pub use lane::{Keys, Lane, Opened, PeerKeys};
 pub use message::{HEAD_LEN, Hello, Name, NotAName, OVERHEAD, Stream};
 pub use noise::TAG_LEN;
 pub use refusal::Refusal;
@@ -44,7 +44,8 @@ pub use session::State;
 use common::Instant;
 use cookie::{Gate, MacKey};
 use engine::{Bounded, QueueUsage, QueueUsages};
-use limit::{CHANGES_MAX, EVENTS_MAX, PEER_EVENTS_MAX, PEERS_MAX, TRANSMITS_MAX};
+use lane::LaneChange;
+use limit::{EVENTS_MAX, PEER_EVENTS_MAX, PEERS_MAX, TRANSMITS_MAX};
 use message::{COOKIE, COOKIE_LEN, DATA, INITIATION, INITIATION_LEN, RESPONSE, RESPONSE_LEN};
 use peer::Peer;
 use refusal::Refused;
@@ -102,8 +103,6 @@ pub mod limit {
     pub const EVENTS_MAX: usize = 256;
     /// Beside them, peers that came and went: each peer does so a few times between two looks at most.
     pub const PEER_EVENTS_MAX: usize = 1024;
-    /// Changes of sessions that wait for the lanes of other shards.
-    pub const CHANGES_MAX: usize = 1024;
 }
 
 /// Which peer: a place in the table, below [`PEERS_MAX`]. It stays while the peer is configured.
@@ -288,21 +287,14 @@ pub struct Secure {
     transmits: Bounded<Transmit>,
     cookies: Bounded<Transmit>,
     events: Bounded<Event>,
-    changes: Bounded<LaneChange>,
-    has_lanes: bool,
+    /// By peer: its sessions changed since they were last asked for.
+    changed: [bool; PEERS_MAX],
 }
 
 impl Secure {
-    /// The sessions of a node that calls itself `hello`, with the lane of its shard `shard`. With `has_lanes`, changes
-    /// for the lanes of other shards are kept until [`Secure::poll_change`] takes them.
+    /// The sessions of a node that calls itself `hello`, with the lane of its shard `shard`.
     #[must_use]
-    pub fn new(
-        hello: Hello,
-        members: Members,
-        (shard, has_lanes): (u8, bool),
-        random: Random,
-        now: Instant,
-    ) -> Self {
+    pub fn new(hello: Hello, members: Members, shard: u8, random: Random, now: Instant) -> Self {
         let mut secure = Self {
             hello,
             own: Vec::new(),
@@ -316,8 +308,7 @@ impl Secure {
             transmits: Bounded::new(TRANSMITS_MAX),
             cookies: Bounded::new(TRANSMITS_MAX),
             events: Bounded::new(EVENTS_MAX + PEER_EVENTS_MAX),
-            changes: Bounded::new(CHANGES_MAX),
-            has_lanes,
+            changed: [false; PEERS_MAX],
         };
         secure.reconfigure(now, members);
         secure
@@ -380,9 +371,17 @@ impl Secure {
         self.events.pop()
     }
 
-    /// What the lanes of other shards must do, in order, each of them all of it.
-    pub fn poll_change(&mut self) -> Option<LaneChange> {
-        self.changes.pop()
+    /// A peer whose sessions changed: the lanes of other shards must follow [`Secure::keys_of`].
+    pub fn poll_changed(&mut self) -> Option<PeerId> {
+        let place = self.changed.iter().position(|changed| *changed)?;
+        self.changed[place] = false;
+        PeerId::at(place)
+    }
+
+    /// The sessions of a peer.
+    #[must_use]
+    pub fn keys_of(&self, peer: PeerId) -> PeerKeys {
+        self.lane.keys_of(peer)
     }
 
     /// How many datagrams were refused, by kind.
@@ -408,13 +407,12 @@ impl Secure {
             ("handshakes", self.transmits.usage()),
             ("cookies", self.cookies.usage()),
             ("peer_events", self.events.usage()),
-            ("lane_changes", self.changes.usage()),
         ]);
     }
 
     /// The queues of a shard that has no sessions of its own, so that the queues of all shards can be added up.
     pub fn no_queues(queues: &mut QueueUsages) {
-        let names = ["handshakes", "cookies", "peer_events", "lane_changes"];
+        let names = ["handshakes", "cookies", "peer_events"];
         queues.extend(names.map(|name| (name, QueueUsage::default())));
     }
 
@@ -448,11 +446,9 @@ impl Secure {
         self.peers().find(|id| self.standing(*id).is_some_and(|peer| peer.name == *name))
     }
 
-    fn change(&mut self, change: LaneChange) {
-        self.lane.apply(&change);
-        if self.has_lanes {
-            let _ = self.changes.push(change);
-        }
+    fn change(&mut self, peer: PeerId, change: &LaneChange) {
+        self.lane.apply(change);
+        self.changed[peer.place()] = true;
     }
 
     /// An event for the log alone: it is dropped when the queue is full, others are not.

@@ -39,7 +39,6 @@ use crate::waits::{Ready, Waits};
 use common::Instant;
 use crossbeam::channel::TryRecvError;
 use engine::drive::Turn;
-use engine::expectations::ExpectKey;
 use engine::message_id::PeerId;
 use engine::{Command, CommandId, Config, Engine, Input, Origin, Side, Stamp};
 use std::io;
@@ -71,7 +70,7 @@ use purges::Purges;
 use queries::Queries;
 pub use queries::{Query, QueryAnswer, Trust, Want};
 use replies::{Replies, Reply};
-pub use report::{EntryAge, ExpectPage, Page, Place, Resend, Snapshot, TableState};
+pub use report::{EntryAge, ExpectPage, ExpectPlace, Page, Place, Resend, Snapshot, TableState};
 pub use tally::Tally;
 
 /// Datagrams taken from each link in one turn.
@@ -150,8 +149,8 @@ pub enum Order {
     Expectations {
         /// The table to read.
         side: Side,
-        /// The last one that was copied out before.
-        after: Option<ExpectKey>,
+        /// Where to begin.
+        from: ExpectPlace,
         /// Where the answer goes.
         reply: oneshot::Sender<ExpectPage>,
     },
@@ -219,7 +218,9 @@ impl Handle {
     pub fn order(&self, order: Order) {
         match order {
             Order::Stop => self.orders.stop(),
-            order => self.orders.send(order),
+            order => {
+                self.orders.send(order);
+            }
         }
     }
 }
@@ -450,9 +451,10 @@ impl Shard {
                 let goes_on = page.next.is_some_and(|next| next.shard == from.shard);
                 self.answer(goes_on, reply, page);
             }
-            Order::Expectations { side, after, reply } => {
-                let page = self.expect_page(side, after, now);
-                self.answer(page.next.is_some(), reply, page);
+            Order::Expectations { side, from, reply } => {
+                let page = self.expect_page(side, from, now);
+                let goes_on = page.next.is_some_and(|next| next.shard == from.shard);
+                self.answer(goes_on, reply, page);
             }
             Order::Query(query) => self.queries.order(query),
             Order::Feed { side, wish, .. } => self.feed(side, wish),

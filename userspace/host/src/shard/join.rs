@@ -15,6 +15,9 @@ impl Snapshot {
         for (flows, more) in self.flows.iter_mut().zip(other.flows) {
             *flows += more;
         }
+        if let (Some(expectations), Some(more)) = (&mut self.expectations, other.expectations) {
+            expectations.iter_mut().zip(more).for_each(|(count, more)| *count += more);
+        }
         self.shards += other.shards;
         self.flows_max += other.flows_max;
         self.events_malformed += other.events_malformed;

@@ -230,13 +230,22 @@ pub struct Page {
     pub kernel: Option<Filter>,
 }
 
+/// A place among the expectations of all shards, which are gone through one after the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExpectPlace {
+    /// Which shard's.
+    pub shard: usize,
+    /// Behind which of them; `None`: at the first one.
+    pub after: Option<ExpectKey>,
+}
+
 /// Some expectations of a table.
 #[derive(Clone, Debug, Default)]
 pub struct ExpectPage {
     /// The expectations, each with the seconds since it was added.
     pub expectations: Vec<(Expectation, u32)>,
-    /// Behind which one to go on; `None` at the end.
-    pub next: Option<ExpectKey>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<ExpectPlace>,
 }
 
 /// A message that was sent and may have to be sent again.

@@ -74,7 +74,7 @@ pub(super) fn hello(of: usize, incarnation: u64) -> Hello {
 
 pub(super) fn secure(hello: Hello, members: Members, seed: u64, now: Instant) -> Secure {
     let mut dice = Dice::new(seed);
-    Secure::new(hello, members, (0, false), Box::new(move |bytes| dice.fill(bytes)), now)
+    Secure::new(hello, members, 0, Box::new(move |bytes| dice.fill(bytes)), now)
 }
 
 pub(super) struct Node {

@@ -47,11 +47,21 @@ impl core::fmt::Debug for DigestKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowId(pub u64);
 
+/// The first of the highest bits of an id, which say the slice.
+const SLICE_AT: u32 = 58;
+const SLICE_MASK: u64 = !0 << SLICE_AT;
+
 impl FlowId {
     /// Which 64th of all flows it belongs to.
     #[must_use]
     pub const fn slice(self) -> usize {
-        (self.0 >> 58) as usize
+        (self.0 >> SLICE_AT) as usize
+    }
+
+    /// The same but for the slice, which is the other one's.
+    #[must_use]
+    pub const fn in_slice_of(self, other: Self) -> Self {
+        Self(self.0 & !SLICE_MASK | other.0 & SLICE_MASK)
     }
 
     /// Which of all 2,048 groups.
