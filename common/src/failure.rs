@@ -28,7 +28,7 @@ pub enum Reason {
     Evicted = 2,
     /// A packet that begins a flow was dropped: another flow has its identity, or the identity of its answers.
     InsertFailed = 3,
-    /// The same, but the packet was given to the other flow.
+    /// A packet that begins a flow clashed with another flow, and was given to that one.
     ClashResolved = 4,
     /// A packet that begins a flow was dropped: a chain of the kernel's hash table was too long.
     ChainTooLong = 5,

@@ -1,7 +1,8 @@
-//! Which flows count: the settings of a filter, and the one decision that the kernel and user space must make alike.
+//! Decides which flows count: the settings of a filter, and the one decision that the kernel and user space must make
+//! alike.
 //!
 //! A [`Subject`] holds the known fields of a flow, from an event message (`event`), a packet's `nf_conn`, or a flow of
-//! a table. A test of a field that it lacks passes, and whoever knows more decides.
+//! a table. A test of a field that it lacks passes, and the caller that knows more decides.
 //!
 //! ```text
 //!  meant   protocol, addresses, ports, zone, sample    a flow keeps these for life: all its events pass, or none
@@ -109,7 +110,7 @@ pub trait Sets {
     fn hold_number(&self, set: Numbers, number: u16) -> bool;
 }
 
-/// Which fields of a flow a message carried beyond its original tuple. One bit each.
+/// The fields of a flow that a message carried beyond its original tuple. One bit each.
 pub mod known {
     /// `reply_src`.
     pub const REPLY: u32 = 1;
@@ -184,7 +185,7 @@ impl FilterConfig {
         true
     }
 
-    /// The same, switched on if it can refuse anything.
+    /// The same settings, switched on if they can refuse anything.
     #[must_use]
     pub const fn switched(mut self) -> Self {
         let modes = self.protocol_mode | self.ipv4_mode | self.ipv6_mode | self.source_port_mode;

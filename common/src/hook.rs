@@ -78,11 +78,11 @@ pub mod ext {
     pub const SYNPROXY: u8 = 1 << 3;
 }
 
-/// Which directions a zone is of (`NF_CT_ZONE_DIR_ORIG`, `NF_CT_ZONE_DIR_REPL`).
+/// The directions that a zone is of (`NF_CT_ZONE_DIR_ORIG`, `NF_CT_ZONE_DIR_REPL`).
 pub mod zone_dir {
     /// The original one.
     pub const ORIG: u8 = 1 << 0;
-    /// That of the answers.
+    /// The direction of the answers.
     pub const REPLY: u8 = 1 << 1;
 }
 

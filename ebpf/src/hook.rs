@@ -117,7 +117,7 @@ pub fn look(ctx: *const NfContext) {
     }
 }
 
-/// Reports a flow, twice if it changes meanwhile; returns what its slot is to hold.
+/// Reports a flow, twice if it changes meanwhile; returns the new contents of its slot.
 #[inline(always)]
 fn tell(conn: Conn, state: &State, tag: u64, word: u64) -> (Outcome, u64) {
     let outcome = conn.report(state);

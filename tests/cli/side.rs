@@ -104,7 +104,7 @@ impl Side {
         done
     }
 
-    /// The same as words, for tests that look at the output themselves.
+    /// Runs the program with these words as arguments, for tests that look at the output themselves.
     pub(crate) fn output(&self, args: &str, stdin: &str) -> Done {
         let file = self.path("given");
         fs::write(&file, stdin).expect("a file can be written");
@@ -141,7 +141,7 @@ impl Side {
         self.listening_into(args, out.into())
     }
 
-    /// The same with another standard output.
+    /// Starts a listener with another standard output.
     pub(crate) fn listening_into(&self, args: &[String], out: Stdio) -> Child {
         let given = self.path("given");
         fs::write(&given, "").expect("a file can be written");

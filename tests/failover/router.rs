@@ -32,7 +32,7 @@ pub(crate) struct Router<'a> {
     namespace: &'a Namespace,
     inject: bool,
     pub(crate) daemon: Daemon<'a>,
-    /// The daemon that is to take its place, which runs beside it.
+    /// The daemon that will take its place, which runs beside it.
     pub(crate) beside: Option<Daemon<'a>>,
     pub(crate) keepalived: Keepalived,
 }
@@ -108,7 +108,7 @@ impl<'a> Router<'a> {
         wait_until("its script ends", || self.keepalived.said("conntrackd -B"));
     }
 
-    /// What it has to say about a failure.
+    /// The logs, for the text of a failure.
     pub(crate) fn logs(&self) -> String {
         format!("{}{}{}", self.daemon.log(), self.keepalived.log(), self.keepalived.script_log())
     }
@@ -166,7 +166,7 @@ impl Keepalived {
         Self { child, folder }
     }
 
-    /// Which daemon its scripts ask from here on.
+    /// Sets the daemon that its scripts ask from here on.
     fn ask_of(&self, daemon: &Daemon<'_>) {
         ask_of(&self.folder, daemon);
     }

@@ -42,7 +42,7 @@ enum Kind {
     Handshake,
     /// What the peer sealed, once more, in its name.
     Repeat,
-    /// The same, with some bytes changed.
+    /// A recorded datagram with some bytes changed.
     Damaged,
     /// The index of a session, and a number that is yet to come: with the key, it would be valid.
     Forged,
@@ -55,7 +55,7 @@ impl Kind {
         [Self::Handshake, Self::Repeat, Self::Damaged, Self::Forged, Self::Unknown];
 }
 
-/// Who attacks one node.
+/// An attacker of one node.
 struct Forger {
     way: Spoof,
     /// Where its peer is.

@@ -101,7 +101,7 @@ fn converges(from: Brand, to: Brand, transport: Transport, trouble: Trouble) {
         }
         assert!(step < STEPS_MAX, "too few packets are in trouble");
         let before = nodes.map(packets);
-        // The same few flows over and over: what a busy daemon merges into one packet does not count.
+        // The same few flows over and over: a change that a busy daemon merges into one packet does not count.
         churn(&mut requests[0], STEP_FLOWS..STEP_FLOWS + 20);
         churn(&mut requests[1], B_FLOWS + STEP_FLOWS..B_FLOWS + STEP_FLOWS + 20);
         wait_until("both send a packet", || {

@@ -210,7 +210,7 @@ fn a_full_table_tells_who_was_refused_and_who_was_evicted() {
     room("65536");
     let refused = counters()[0] - before[0];
     assert_eq!(refused, 50);
-    // They can be evicted.
+    // These flows can be evicted.
     requests.delete(&assured(0..400));
     requests.create(&udp_flows(1000..1800));
     sysctl("net/netfilter/nf_conntrack_buckets", "1024");
@@ -343,7 +343,7 @@ fn racing_packets_are_told() {
     wait_equal("the sums are the kernel's", sums, || [RACERS - 1, RACERS - 1, 0]);
 }
 
-/// Not in a guest: its `iptables` knows no queues.
+/// Skipped in a guest: its `iptables` knows no queues.
 #[test]
 fn packets_that_race_for_a_flow_are_told_as_the_kernel_counts_them() {
     if std::env::var_os("CTFLOW_SLOW").is_none() {

@@ -77,7 +77,7 @@ fn only_this_link_hears(daemon: &Daemon<'_>, link: usize, send: impl Fn()) {
     assert_eq!(numbers(daemon, "received_packets")[1 - link], before[1 - link]);
 }
 
-/// The same over a connection of its own.
+/// A connection from this address to a link.
 fn connection(stage: &Stage, from: IpAddr, to: SocketAddr) -> TcpStream {
     let connect = || {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;

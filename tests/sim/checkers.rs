@@ -100,7 +100,7 @@ pub(crate) fn remote_covers_local(cluster: &Cluster) -> Outcome {
     pairs(cluster).into_iter().try_for_each(|pair| peer_covers(cluster, pair))
 }
 
-/// The same in one direction.
+/// Compares both tables in one direction.
 pub(crate) fn peer_covers(cluster: &Cluster, (from, to): (usize, usize)) -> Outcome {
     const TRUTH: &str = "(c) healed: remote covers local";
     let original = cluster.profile.original == Some(from);
@@ -251,7 +251,7 @@ pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
         let is_real = |flow: &Essence| {
             (flow.mark, &flow.proto, flow.reply) == (real.mark, &real.proto, real.reply)
         };
-        // Of a flow that several peers have, a kernel holds what one of them says.
+        // If several peers have a flow, a kernel holds what one of them says.
         if !tables.iter().filter_map(|table| table.get(key)).any(is_real) {
             return fail(TRUTH, to, key, &format!("is {real:?}, at the peer {flow:?}"));
         }

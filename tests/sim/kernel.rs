@@ -29,7 +29,7 @@ pub(crate) struct Happened {
     pub(crate) origin: Origin,
     /// The flow as it is then; `None` when it has ended.
     pub(crate) whole: Option<Flow>,
-    /// It causes no event: only a source that looks at packets sees it.
+    /// The change causes no event: only a source that looks at packets sees it.
     pub(crate) silent: bool,
     /// Traffic changes a flow that an injection wrote, of which no change was heard before.
     pub(crate) touches_injected: bool,
@@ -46,11 +46,11 @@ pub(crate) struct Kernel {
     /// Flows that an injection wrote and that traffic has touched, where the news of that was lost: the node cannot
     /// know.
     unheard: BTreeSet<FlowKey>,
-    /// Those of them that the node has forgotten, because an operator flushed the peers' flows.
+    /// Unheard flows that the node has forgotten, because an operator flushed the peers' flows.
     abandoned: BTreeSet<FlowKey>,
     /// Flows that began before the first listener: they cause no event.
     silent: BTreeSet<FlowKey>,
-    /// It holds at most so many flows (`nf_conntrack_max`).
+    /// The table holds at most so many flows (`nf_conntrack_max`).
     pub(crate) most: Option<usize>,
     refused: bool,
     /// `nf_conntrack_events` is 0: the kernel will never report anything of flows that begin now.
@@ -93,7 +93,7 @@ impl Kernel {
         self.unheard.contains(key)
     }
 
-    /// This never reaches the node.
+    /// The event never reaches the node.
     pub(crate) fn lose(&mut self, happened: &Happened) {
         if happened.touches_injected {
             self.unheard.insert(happened.flow.key());
@@ -264,7 +264,7 @@ impl Kernel {
         }
         let parts = flow.clone();
         if origin == Origin::Commit {
-            // It is the node's own from here on.
+            // The flow is the node's own from here on.
             self.injected.remove(&owner);
             self.unheard.remove(&owner);
         }
@@ -277,7 +277,7 @@ impl Kernel {
         ends(flow).iter().all(|end| !self.tuples.contains_key(end))
     }
 
-    /// Whether it ever had no room for a flow that a request was to create.
+    /// Whether it ever had no room for a flow that a request asked it to create.
     pub(crate) const fn has_refused(&self) -> bool {
         self.refused
     }

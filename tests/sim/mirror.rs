@@ -54,7 +54,7 @@ struct Mirror {
     records: Records,
     seq: u64,
     flows: BTreeMap<FlowKey, Likeness>,
-    /// Of a snapshot that is under way: what is known, and where the walk is.
+    /// The snapshot under way: the rows so far, and the cursor of the walk.
     snapshot: Option<(BTreeMap<FlowKey, Likeness>, Slot)>,
     /// Snapshots that were compared.
     snapshots: u64,

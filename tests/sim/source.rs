@@ -18,7 +18,7 @@ use engine::{Origin, Stamp};
 
 const CPUS: usize = 4;
 
-/// Which source, and how unkind it is.
+/// The kind of source, and how unkind it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceKind {
     Socket,
@@ -107,7 +107,7 @@ impl Source {
             SourceKind::Tap { window_ns, spill } if !packet && self.rng.chance(spill) => {
                 let at = happened.at.0;
                 if self.socket_last < at {
-                    // It was found empty at some time between its last event and this one.
+                    // The socket was found empty at some time between its last event and this one.
                     let idle = (at - self.socket_last).min(window_ns.max(1));
                     self.socket_empty = at - self.rng.below(idle);
                 }

@@ -73,7 +73,7 @@ impl Speaker {
         }
     }
 
-    /// The same, to listen to it.
+    /// The engine, mutable, if it is ours.
     pub(crate) fn ours_mut(&mut self) -> Option<&mut Engine> {
         match &mut self.kind {
             Kind::Ours(engine) => Some(engine),

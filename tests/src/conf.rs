@@ -4,7 +4,7 @@ use crate::netns::{Family, address};
 use std::fmt::Write;
 use std::path::Path;
 
-/// Which end of the cable.
+/// An end of the cable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Host 1, interface `va`.
@@ -104,9 +104,9 @@ impl Rules {
 /// A unicast link's own address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Own {
-    /// That of its cable.
+    /// The address of its own cable.
     OfCable,
-    /// That of the first cable.
+    /// The address of the first cable.
     OfFirst,
     /// The link names no address.
     None,
@@ -115,7 +115,7 @@ pub enum Own {
 /// A configuration. The fields that are lists of lines go into the blocks of that name.
 #[derive(Clone, Debug)]
 pub struct Conf {
-    /// Which end of the cable.
+    /// The node's end of the cable.
     pub end: End,
     /// Kind of the links.
     pub transport: Transport,

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use wire::control::framed::{Ask, Verb};
 
-/// Seconds a program may take that is to end by itself.
+/// Seconds that a program may take to end by itself.
 const CLIENT_PATIENCE_S: &str = "30";
 /// The thread of our daemon that writes its log.
 const LOG_THREAD: &str = "log";
@@ -199,7 +199,7 @@ impl<'a> Daemon<'a> {
         });
     }
 
-    /// Whose program it is.
+    /// The maker of its program.
     #[must_use]
     pub const fn brand(&self) -> Brand {
         self.brand

@@ -26,7 +26,7 @@ pub struct Mesh {
     pub members: Members,
 }
 
-/// Who takes part: a key for each node, whose secret half is in a file `NAME.key`.
+/// The nodes that take part: a key for each, whose secret half is in a file `NAME.key`.
 #[derive(Debug)]
 pub struct Members {
     folder: PathBuf,
@@ -149,7 +149,7 @@ impl Mesh {
         self.start_with(node, "", general)
     }
 
-    /// The same with lines for `Replication`.
+    /// Starts a daemon with lines for `Replication`.
     ///
     /// # Panics
     /// When it does not come up.

@@ -69,7 +69,7 @@ impl Namespace {
         Self { file: file.into() }
     }
 
-    /// The same one, held once more.
+    /// Another handle of the same namespace.
     ///
     /// # Panics
     /// When there are no descriptors left.

@@ -1,4 +1,4 @@
-//! Which moments are quiet: everything under way can be known.
+//! Finds quiet moments, in which a node can know everything that is under way.
 
 use super::{Cluster, MILLISECOND, Step};
 use crate::profile::Profile;

@@ -21,7 +21,7 @@ pub enum Elsewhere {
     Unknown,
     /// The flow, perhaps from an earlier life of this daemon, so the peer needs to receive its end.
     Known,
-    /// Perhaps another flow under the same identity: they are to start over.
+    /// Perhaps another flow under the same identity, which the next message has to replace.
     Other,
 }
 
@@ -53,7 +53,7 @@ pub trait Listener {
     /// The flow in a slot is about to end, and the listener must not send that end.
     fn silence(&mut self, slot: Slot);
 
-    /// The same, but a peer that received the flow needs to know: the next bulk transfer shows it.
+    /// Suppresses the end's message; but a peer that received the flow needs to know: the next bulk transfer shows it.
     fn owe_end(&mut self, slot: Slot);
 
     /// A peer's message changed one of this node's flows. That peer knows the new state; others may hold the old one.
@@ -65,7 +65,7 @@ pub trait Listener {
     /// Makes room in the table: the flow that ended first and is still held is given up. False if there is none.
     fn reclaim(&mut self, table: &mut FlowTable, counters: &mut ReplicaCounters) -> bool;
 
-    /// All entries are about to be forgotten without a word.
+    /// All entries are about to be forgotten without a message.
     fn forget_entries(&mut self);
 
     /// A flow became this node's own, and no peer needs to receive it.

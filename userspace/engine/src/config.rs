@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use wire::sync::v2::DigestKey;
 
-/// What one engine is to do.
+/// The settings of one engine.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Most flows in each of the two tables (`HashLimit`).
@@ -18,8 +18,8 @@ pub struct Config {
     pub flows_expected: usize,
     /// Selects the flows that this engine keeps.
     pub filter: Filter,
-    /// Which of these are this engine's, where several share the work. The kernel's table is read by each, and the
-    /// rest of it ignored; events about flows of others are not handed in.
+    /// This engine's share of the flows, where several engines share the work. Each engine reads the kernel's whole
+    /// table and ignores the rest; the host hands it no events about other engines' flows.
     pub share: Share,
     /// How flows are replicated.
     pub replication: Replication,
@@ -28,7 +28,7 @@ pub struct Config {
     /// Seconds a committed flow gets instead of what it had left (`CommitTimeout`). Also keeps remaining lifetimes
     /// out of sent messages, as conntrackd does.
     pub commit_timeout_s: Option<u32>,
-    /// Whether the kernel is to check TCP windows of written flows (`TCPWindowTracking`).
+    /// Whether the kernel checks TCP windows of written flows (`TCPWindowTracking`).
     pub window_tracking: bool,
     /// Which expectations are replicated (`ExpectationSync`).
     pub expectations: Helpers,
@@ -57,7 +57,7 @@ pub struct Owner(pub u8);
 /// The nodes of a cluster, as the engine knows them (version 2 of the protocol).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// Which node this is.
+    /// This node's number in the cluster.
     pub me: Owner,
     /// By peer, in the order of the configuration: which node it is. All owners are below the number of nodes.
     pub peers: Vec<Owner>,
@@ -69,7 +69,7 @@ pub struct Cluster {
     pub settle: Duration,
     /// Most flows of all peers together (`RemoteLimit`); each is sure of its share.
     pub remote_max: usize,
-    /// Which run of this node this is: a random number.
+    /// A random number that identifies this run of the node.
     pub incarnation: u64,
     /// The key under which flows are summed, the same at all nodes (R11.2).
     pub digest_key: DigestKey,
@@ -83,7 +83,7 @@ pub enum Helpers {
     None,
     /// All expectations are replicated.
     All,
-    /// Those of helpers whose names begin like one of these, in any case.
+    /// Expectations of helpers whose names begin like one of these, in any case.
     Named(Vec<String>),
 }
 
@@ -222,7 +222,7 @@ pub mod limit {
     pub const BULK_DATAGRAMS: u32 = 40;
     /// See [`BULK_DATAGRAMS`].
     pub const BULK_INTERVAL: Duration = Duration::from_micros(500);
-    /// The same where the peer acknowledges: there, what is on its way is bounded too ([`BULK_IN_FLIGHT_MAX`]).
+    /// The interval where the peer acknowledges: there, what is on its way is bounded too ([`BULK_IN_FLIGHT_MAX`]).
     pub const BULK_INTERVAL_HEARD: Duration = Duration::from_micros(400);
     /// The pause between two bulk transfers that the peer asks for.
     pub const BULK_PAUSE: Duration = Duration::from_secs(1);
@@ -231,7 +231,7 @@ pub mod limit {
     /// How long later messages may overtake a message. A message that comes later still is from a peer that
     /// restarted.
     pub const LATE_TIME: Duration = Duration::from_millis(500);
-    /// The same for a peer that announces its restarts: then a late message is hardly ever anything else.
+    /// [`LATE_TIME`] for a peer that announces its restarts: then a late message is hardly ever anything else.
     pub const LATE_TIME_GREETED: Duration = Duration::from_secs(5);
     /// There, a message as far back as this is only too late. One further back is forged, or the one before was.
     pub const LATE_REACH_GREETED: u32 = 1 << 20;
@@ -293,7 +293,7 @@ pub mod limit {
     pub const UNCONFIRMED_AFTER_S: u32 = 2;
     /// Slots looked at for such flows in one step.
     pub const UNCONFIRMED_STEP_SLOTS: u32 = 5120;
-    /// Of these, so many are asked for.
+    /// Flows queried in one step.
     pub const UNCONFIRMED_STEP_FLOWS: usize = 20;
     /// Flows whose time is over, and whose end the kernel should have reported, are queried up to this number.
     pub const UNCONFIRMED_STEP_OVERDUE: usize = 640;
@@ -312,7 +312,7 @@ pub mod limit {
     /// After the kernel's table was read because of losses, so many times as long as that took pass before it is
     /// read for that reason again.
     pub const REPAIR_REST: u32 = 3;
-    /// As long as events are lost, a reading that is to make losses good is put off, for so long at most.
+    /// As long as events are lost, the reading that repairs the losses is put off, for so long at most.
     pub const REPAIR_PUT_OFF: Duration = Duration::from_secs(10);
     /// When a table that was full has room again, the kernel's table is read after a pause, which doubles each time the
     /// reading fills it.
@@ -322,7 +322,7 @@ pub mod limit {
     /// So many comparisons in a row, a second apart, in which the kernel's count of flows differs from ours in the same
     /// direction, show that flows are missing or left over.
     pub const CENSUS_DIFFERS: u8 = 4;
-    /// Of the events of a second, one in so many may be on its way.
+    /// One in so many of a second's events may be on its way.
     pub const CENSUS_IN_FLIGHT: u64 = 50;
     /// Slots looked at in one step of the comparison that ends a reading; and the time between two.
     pub const SWEEP_STEP_SLOTS: u32 = 32_768;

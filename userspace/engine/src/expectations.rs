@@ -30,14 +30,14 @@ pub struct ExpectKey {
     pub master: Tuple,
     /// The tuple of the expected flow.
     pub tuple: Tuple,
-    /// Which bits of that count.
+    /// The bits of `tuple` that count.
     pub mask: Tuple,
     /// Zone, host order; a peer does not send it.
     pub zone: u16,
 }
 
 impl ExpectKey {
-    /// That of an expectation.
+    /// The key of an expectation.
     #[must_use]
     pub fn of(expect: &Expectation) -> Self {
         let Expectation { master, tuple, mask, zone, .. } = expect;
@@ -94,11 +94,11 @@ pub fn next_after(
 #[derive(Debug, Default)]
 pub struct Local {
     table: ExpectTable,
-    /// Those that ended while the kernel's table was being read; `None` while it is not.
+    /// Expectations that ended while the kernel's table was being read; `None` while it is not.
     ended: Option<BTreeSet<ExpectKey>>,
 }
 
-/// Whether the peer is to hear of it.
+/// Whether the peer receives a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
     /// The peer receives the change.

@@ -38,7 +38,7 @@ type From<'a> = (&'a Config, &'a Remote, &'a dyn Fn(Slot, u32) -> Option<u32>);
 /// A commit under way.
 #[derive(Debug)]
 pub struct Commit {
-    /// Whose command it is.
+    /// The command that asked for the commit.
     pub id: CommandId,
     began: Instant,
     /// Which generation is being written, and the latest one that was seen.

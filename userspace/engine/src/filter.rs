@@ -1,5 +1,5 @@
-//! Which flows count. The same decision, over maps of the same contents, also runs in the kernel (`common::filter`);
-//! this side always runs, so the sources agree and dumps are filtered too.
+//! Decides which flows count. The same decision, over maps of the same contents, also runs in the kernel
+//! (`common::filter`); this side always runs, so the sources agree and dumps are filtered too.
 
 use crate::interval::Intervals;
 use common::filter::{FilterConfig, Numbers, Sets, Subject, known};
@@ -19,7 +19,7 @@ pub struct Prefix {
     pub bits: u8,
 }
 
-/// Which flows count. The default lets all pass.
+/// Selects the flows that count. The default lets all pass.
 #[derive(Clone, Debug)]
 pub struct Filter {
     config: FilterConfig,

@@ -63,9 +63,9 @@ pub struct Outcome {
     /// malformed, or in the name of a third party. The caller counts the packet and lets it pass; the rest of this
     /// outcome holds all the same. Packets that do not concern the helper do not count.
     pub not_understood: bool,
-    /// `Context::private` was changed and is to go back to the kernel.
+    /// The helper changed `Context::private`, which must go back to the kernel.
     pub private_changed: bool,
-    /// Seconds that the flow itself is to live on, if the helper has an opinion.
+    /// The flow's new lifetime in seconds, if the helper sets one.
     pub timeout_s: Option<u32>,
     /// Flows that the packet announces; at most [`ANNOUNCED_MAX`].
     pub announced: Vec<Announcement>,

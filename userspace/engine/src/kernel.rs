@@ -30,7 +30,7 @@ pub enum Purpose {
     InjectNew,
     /// The peer's update goes straight into the kernel.
     InjectUpdate,
-    /// The same, after a new flow found another one in its place: once this request has succeeded, the flow is
+    /// An injection after a new flow found another one in its place: once this request has succeeded, the flow is
     /// written as new.
     InjectReplace,
     /// The peer's destruction goes straight into the kernel.
@@ -69,7 +69,7 @@ pub struct InFlight {
 /// The queue.
 #[derive(Debug)]
 pub struct KernelQueue {
-    /// Those in flight, oldest first, and then those that wait.
+    /// Requests in flight, oldest first, and then those that wait.
     ops: Bounded<InFlight>,
     in_flight: usize,
     next_token: u32,
@@ -206,7 +206,7 @@ impl KernelQueue {
         self.len() == 0
     }
 
-    /// How full it is. What is in flight counts; the limit for requests that wait is
+    /// Length and limit of the queue. Requests in flight count; the limit for requests that wait is
     /// [`limit::KERNEL_QUEUE_MAX`].
     #[must_use]
     pub fn usage(&self) -> QueueUsage {

@@ -370,7 +370,7 @@ impl Flows {
         };
         let (dead, zone) = (self.revive(cx, slot), flow.zone);
         let is_another = |entry: Entry<'_>| news::is_another(entry, &flow);
-        // This is not the flow we knew under this identity.
+        // The event is about another flow than the known one.
         let anew = event == Change::New || dead || self.table.at(slot).is_some_and(is_another);
         if anew {
             self.table.set_flow(slot, flow, Becomes::Another);

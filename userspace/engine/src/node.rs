@@ -119,7 +119,7 @@ pub struct Node {
     pub(crate) kernel: KernelQueue,
     /// Expectations of this node.
     pub(crate) local_expectations: expectations::Local,
-    /// Those of the peers.
+    /// Expectations of the peers.
     pub(crate) remote_expectations: expectations::Remote,
     /// When peers are asked again for what the kernel refused.
     pub(crate) refusals: mirror::Refusals,
@@ -334,7 +334,7 @@ impl Node {
                 if let (true, Request::Create(flow) | Request::Update(flow)) =
                     (is_commit(op.purpose), &op.request)
                 {
-                    // It is this node's from here on.
+                    // The flow is this node's from here on.
                     self.remote.unmake(&flow.key());
                 }
                 commit.on_success(&op);
@@ -382,8 +382,8 @@ impl Node {
         self.advance_expect_commit(session, now);
     }
 
-    /// What an event counts as. The peers need not hear of what a commit makes local, unless everything was asked for
-    /// since: then a transfer has been sent before the commit's events came in.
+    /// The cause that an event counts as. The peers need not receive what a commit makes local, unless they requested
+    /// everything since: then a transfer has been sent before the commit's events came in.
     pub(crate) fn origin_for_peers(&self, session: &impl Peers, origin: Origin) -> Origin {
         let asked = session.has_told_all_since(self.commit_began);
         if origin == Origin::Commit && asked { Origin::Foreign } else { origin }

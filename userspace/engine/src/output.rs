@@ -10,7 +10,7 @@ use core::time::Duration;
 use ctnetlink::flow::HelperName;
 use ctnetlink::{Expectation, Flow, FlowKey};
 
-/// Which of the two tables.
+/// One of the two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Flows of this node's kernel (conntrackd: internal cache).
@@ -33,16 +33,16 @@ pub struct KernelOp<'a> {
 /// A datagram of version 2 for one peer, to be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sealed {
-    /// For whom.
+    /// The peer that receives it.
     pub peer: PeerId,
-    /// For which of its shards.
+    /// Number of the receiving shard of the peer.
     pub to: u8,
     /// Its place in the stream from this shard to that one.
     pub number: u64,
     /// How many bytes were written.
     pub len: usize,
-    /// A datagram of this length was lost before: [`Input::PathLimit`](crate::Input::PathLimit) is to say what the
-    /// kernel knows of the path, where that is less.
+    /// A datagram of this length was lost before: the host answers with [`Input::PathLimit`](crate::Input::PathLimit)
+    /// if the kernel knows a lower limit of the path.
     pub asks_limit: bool,
 }
 
@@ -127,9 +127,9 @@ pub enum Event {
     Compared(CommandId, Box<Compared>),
     /// A commit begins.
     CommitStarted {
-        /// Of flows.
+        /// Whether flows are committed.
         flows: bool,
-        /// Of expectations.
+        /// Whether expectations are committed.
         expectations: bool,
     },
     /// A commit is over.
@@ -212,7 +212,7 @@ pub enum Event {
     PeerMissed,
     /// Nothing has been heard from the peer for a while.
     PeerSilent {
-        /// For how long.
+        /// How long the peer has been silent.
         since: Duration,
     },
     /// The peer is heard again.

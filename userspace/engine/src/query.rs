@@ -1,4 +1,4 @@
-//! Which flows a filter selects: the tree that the parser makes, and the program that runs over tables.
+//! Selects flows by a filter: the tree that the parser makes, and the program that runs over tables.
 //!
 //! ```text
 //!  text --tools::filter--> Expr --Program::new--> steps --matches(row or flow)--> yes or no

@@ -88,7 +88,7 @@ pub enum Value {
     Real(f64),
     /// Counts by size.
     Histogram {
-        /// Of all sizes.
+        /// The sum of all sizes.
         sum: f64,
         /// Upper bounds, rising, and how many are not above this one but above the one before. The last bound is
         /// infinite.
@@ -150,7 +150,7 @@ pub struct Family {
     pub kind: Kind,
     /// Names of its labels.
     pub labels: &'static [&'static str],
-    /// What it means, on one line.
+    /// The meaning of the metric, on one line.
     pub help: &'static str,
     /// The series.
     pub series: Vec<Series>,

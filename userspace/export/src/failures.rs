@@ -112,7 +112,7 @@ impl Failures {
         Arc::clone(&self.stats)
     }
 
-    /// A way to hear of all failures from here on.
+    /// A receiver of all failures from here on.
     #[must_use]
     pub fn subscribe(&self) -> Receiver {
         self.sender.subscribe()

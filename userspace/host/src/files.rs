@@ -24,7 +24,7 @@ const LOCK_LEN_MAX: u64 = 32;
 pub enum Purpose {
     /// Lines are appended to it: a file, or a character device such as `/dev/null`.
     Log,
-    /// It is locked, overwritten with a process id and removed at the end: a file of ours, or of
+    /// The file is locked, overwritten with a process id and removed at the end: a file of ours, or of
     /// root.
     Lock {
         /// The user that the daemon becomes or may have been before, whose file it may be too.

@@ -27,7 +27,7 @@ pub struct Hearing {
 
 /// The receivers of what a source hands out.
 pub struct Ears<'a, F> {
-    /// Whose request caused an event, by the port of the netlink socket it came from; 0 is traffic.
+    /// The cause of an event, by the port of the netlink socket it came from; 0 is traffic.
     pub origin: F,
     /// The listener to ends of flows, if there is one.
     pub ends: Option<&'a mut Ends>,

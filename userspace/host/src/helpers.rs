@@ -69,7 +69,7 @@ pub struct HelperSettings {
     pub queue: u16,
     /// Most packets that wait there.
     pub queue_len: u32,
-    /// What it may do.
+    /// The helper's limits.
     pub policy: HelperPolicy,
 }
 

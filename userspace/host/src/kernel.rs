@@ -57,7 +57,7 @@ impl KernelWriter {
         })
     }
 
-    /// Whose doing an event is, by the port id it carries.
+    /// The cause of an event, by the port id that it carries.
     #[must_use]
     pub const fn origin(&self, portid: u32) -> Origin {
         if portid == 0 {

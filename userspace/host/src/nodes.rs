@@ -49,7 +49,7 @@ pub struct Settings {
     pub addresses: Vec<IpAddr>,
     /// Its port.
     pub port: u16,
-    /// Which run of this node this is: random.
+    /// A random number that identifies this run of the node.
     pub incarnation: u64,
 }
 

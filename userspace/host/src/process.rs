@@ -23,10 +23,10 @@ pub fn release_signals() -> io::Result<()> {
 
 const HELD: [i32; 3] = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
 
-/// Which side of the fork one is on.
+/// The side of the fork on which the caller is.
 #[derive(Debug)]
 pub enum Fork {
-    /// The process that was started; it is to wait for the daemon and to exit.
+    /// The process that was started; it waits for the daemon and exits.
     Parent(Parent),
     /// The daemon.
     Child(Child),

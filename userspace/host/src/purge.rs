@@ -24,7 +24,7 @@ const SUBJECTS_MAX: usize = 2;
 /// How often a table is read again because the kernel said that the reading may have missed entries.
 const READINGS_MAX: u32 = 5;
 
-/// Which table of the kernel.
+/// A table of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PurgeSubject {
     /// The table of flows.
@@ -162,7 +162,7 @@ impl Purger {
             queued += 1;
             match came.errno {
                 0 => tally.deleted += 1,
-                // It had ended by itself.
+                // The entry had ended by itself.
                 libc::ENOENT => {}
                 _ => tally.refused += 1,
             }

@@ -115,7 +115,7 @@ pub struct Parts {
     pub poll: Option<Duration>,
     /// Whether the kernel keeps events that the source has no room for.
     pub reliable: bool,
-    /// Who wants to know of ended flows.
+    /// Receives ended flows.
     pub ends: Option<Ends>,
 }
 
@@ -158,7 +158,7 @@ pub enum Order {
     Query(Query),
     /// Something the feed wants of a table.
     Feed {
-        /// Of which shard.
+        /// Number of the shard.
         shard: usize,
         /// The table to read.
         side: Side,
@@ -167,7 +167,7 @@ pub enum Order {
     },
     /// The addresses of a peer of version 2 have changed.
     Addresses {
-        /// Which one, in the order of the configuration.
+        /// The peer, in the order of the configuration.
         peer: usize,
         /// Preferred first.
         addresses: Vec<SocketAddr>,
@@ -267,7 +267,7 @@ pub struct Shard {
     began: Instant,
     /// What the engine wants sent and found no room.
     gso: GsoBatch,
-    /// How soon it is tried again.
+    /// How soon sending is tried again.
     link_retry: Duration,
 }
 
@@ -421,7 +421,7 @@ impl Shard {
         })
     }
 
-    /// Carries out some of the waiting orders; `None` when the shard is to end.
+    /// Carries out some of the waiting orders; `None` when the shard must end.
     fn take_orders(&mut self, now: Instant) -> Option<usize> {
         let mut taken = 0;
         while taken < ORDERS_PER_TURN && !self.bell.is_stopped() {

@@ -41,7 +41,7 @@ pub mod group {
     pub const EXPECTATIONS: u32 = 0b11_1000;
 }
 
-/// Which source to open.
+/// The source to open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
     /// The tap where it can run, else netlink, saying why.
@@ -69,7 +69,7 @@ pub struct Settings {
     /// What the kernel side lets pass. A source that opens without a minimum age has no room for young flows: a later
     /// filter with one needs another source.
     pub filter: KernelFilter,
-    /// Whether the kernel is to keep events the socket has no room for, and to send them again
+    /// Whether the kernel keeps events that the socket has no room for, and sends them again
     /// (`NetlinkEventsReliable`). With the tap this holds too: an event in a ring is delivered, and one that its ring
     /// has no room for is left to the socket.
     pub reliable: bool,
@@ -407,7 +407,7 @@ impl Source {
         self.ring_descriptors().into_iter().chain(self.overflow_descriptor()).collect()
     }
 
-    /// Of these: those that are readable while events come in as they should.
+    /// The descriptors that are readable while events come in as they should.
     #[must_use]
     pub fn ring_descriptors(&self) -> Vec<BorrowedFd<'_>> {
         match self {
@@ -417,8 +417,8 @@ impl Source {
         }
     }
 
-    /// Of these: the one that is readable when there was no room for an event where it should have gone, if the source
-    /// has such a way out.
+    /// The descriptor that is readable when an event found no room where it should have gone, if the source
+    /// has such an overflow path.
     #[must_use]
     pub fn overflow_descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {

@@ -145,7 +145,7 @@ enum Verb {
     Bench(bench::Options),
 }
 
-/// Which daemon.
+/// Selects the daemon.
 #[derive(Clone, Debug, Args)]
 struct Daemon {
     /// Configuration file of the daemon, which says where its control socket is

@@ -69,7 +69,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Those that clients can ask for, with their names.
+    /// Operations that clients can ask for, with their names.
     pub const NAMED: [(Self, &'static str); 5] = [
         (Self::Have, "have"),
         (Self::New, "new"),
@@ -129,7 +129,7 @@ pub struct Head {
     pub op: Op,
     /// More about it.
     pub flags: Flags,
-    /// Of failures: why.
+    /// The reason of a failure.
     pub reason: u8,
 }
 
@@ -410,7 +410,7 @@ pub const fn unframe(header: [u8; FRAME_LEN]) -> Option<(Frame, u16, u32)> {
 pub struct Lost {
     /// Sequence number of the first.
     pub from: u64,
-    /// That of the last.
+    /// The number of the last lost record.
     pub to: u64,
     /// By [`Op`], as far as [`KINDS`].
     pub kinds: [u64; KINDS],

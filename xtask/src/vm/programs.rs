@@ -83,7 +83,7 @@ chmod u+s /usr/lib/amanda/runtar /usr/lib/amanda/ambind";
 const TOOLS: [&str; 8] = ["busybox", "ip", "nft", "conntrack", "nfct", "curl", "tar", "setpriv"];
 /// What is called `iptables` there, as by Debian's alternatives.
 const IPTABLES: &str = "iptables-nft";
-/// What it loads for the rules of tests.
+/// The extensions that `iptables` loads for the rules of tests.
 const EXTENSIONS: [&str; 4] = ["CT", "standard", "tcp", "udp"];
 /// The packages of those, of the original, and of what ours are linked with.
 const USERLAND: [&str; 11] = [

@@ -112,8 +112,8 @@ impl<'a> FlowView<'a> {
         Ok(view)
     }
 
-    /// Reads as [`FlowView::parse`] does, over a view that is there already: nothing is left of what it held. Who reads
-    /// many messages saves the moves of a view, several hundred bytes each.
+    /// Reads as [`FlowView::parse`] does, over a view that is there already: nothing is left of what it held. A caller
+    /// that reads many messages saves the moves of a view, several hundred bytes each.
     ///
     /// # Errors
     /// As [`FlowView::parse`]; the view then holds what came before the error.
@@ -140,7 +140,7 @@ impl<'a> FlowView<'a> {
         if view.orig.is_known() { Ok(view) } else { Err(nest.error("flow without original tuple")) }
     }
 
-    /// The same after `change` has set fields. Other crates make a view so: a struct literal would not compile any more
+    /// The view after `change` has set fields. Other crates make a view so: a struct literal would not compile any more
     /// when a newer kernel adds a field.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {

@@ -17,7 +17,7 @@ type From<'a> = (&'a Config, &'a Remote, &'a dyn Fn(&ExpectKey) -> bool);
 /// A commit of expectations under way.
 #[derive(Debug)]
 pub struct ExpectCommit {
-    /// Whose command it is.
+    /// The command that asked for the commit.
     pub id: CommandId,
     began: Instant,
     /// The last one that was queued, and whether there may be more.

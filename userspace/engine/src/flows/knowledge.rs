@@ -85,7 +85,7 @@ pub trait Facts {
 pub enum Step {
     /// Nothing: it is older than what is known.
     Ignore,
-    /// The same, but peers may not have received the state that is known.
+    /// The news is older than what is known, but peers may not have received the state that is known.
     TellLate,
     /// Only the kernel knows. `anew`: the next message sends the flow as new.
     Ask {
@@ -191,8 +191,8 @@ impl Knowledge {
         match facts.age() {
             // The end of an earlier flow may come between the first packet of this one and its place in the table.
             Age::Newer if facts.may_be_about_to_begin() => Step::Ask { anew: false },
-            // It was read after this end, which came in late: a reading's flows are as old as its beginning. The news
-            // of its beginning will be older than the answer, and the first reading was sent to no peer.
+            // The flow was read after this end, which came in late: a reading's flows are as old as its beginning. The
+            // news of its beginning will be older than the answer, and the first reading was sent to no peer.
             Age::Newer if facts.is_another() => Step::Ask { anew: true },
             Age::Newer => Step::End,
             // An earlier flow, unless the id says that it may be this one: then a packet was reported after the end, or

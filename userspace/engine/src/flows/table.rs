@@ -117,9 +117,9 @@ pub struct Full;
 pub enum Becomes {
     /// Another flow, or another life of it.
     Another,
-    /// The same flow, and not as it was.
+    /// The same flow in another state.
     Changed,
-    /// The same flow as it was, but for the time it has left.
+    /// The same flow in the same state, but for the time it has left.
     Same,
 }
 

@@ -302,8 +302,8 @@ impl Flows {
                 self.bury(cx, slot, None);
                 sweep.purged += 1;
             } else if hidden && complete && late {
-                // It began since, unless that only came in since, or only an update came in and was laid over an
-                // earlier life: ends are among what was lost.
+                // The flow began since, unless that only came in since, or only an update came in and was merged into
+                // an earlier life: ends are among what was lost.
                 if !self.verify(cx, &key) {
                     sweep.from = slot;
                     return false;

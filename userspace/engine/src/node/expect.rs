@@ -25,7 +25,7 @@ pub(super) struct ExpectDump {
     began: Instant,
     /// The first reading, at start, which is not sent to peers.
     first: bool,
-    /// It was asked for again, since when what it showed may be outdated.
+    /// Another dump was requested meanwhile: this one's results may be outdated.
     again: bool,
     /// Operators who wait for it.
     commands: Vec<CommandId>,

@@ -48,7 +48,7 @@ impl Node {
                 session.on_injected_changed(&key);
                 return Some(Origin::Inject);
             }
-            // It may be the one that was made, of which the event with its id was lost.
+            // The entry may be the one that was made, of which the event with its id was lost.
             (Change::Destroy, Origin::Foreign) if made.contains(&key) => self.ask(&key),
             // Its owner may say that it lives.
             (Change::Destroy, Origin::Foreign) => session.on_injected_changed(&key),

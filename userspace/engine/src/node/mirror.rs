@@ -17,7 +17,7 @@ use ctnetlink::{Change, Flow, FlowKey};
 /// be refused like the last one, so each waits longer.
 #[derive(Debug)]
 pub(crate) struct Refusals {
-    /// Not before this.
+    /// The earliest time of the next attempt.
     pub(crate) retry: Instant,
     pause: Duration,
 }

@@ -251,7 +251,7 @@ impl Node {
         }
     }
 
-    /// The same for flows that were written straight into the kernel. True when it has looked at all.
+    /// Sweeps flows that were written straight into the kernel. True when it has looked at all.
     fn sweep_mirror(&mut self, complete: bool) -> bool {
         let Self { config, remote, kernel, dump: Some(dump), .. } = self else { return true };
         if config.replication.keep_remote {

@@ -45,7 +45,7 @@ pub enum Session {
     V2(Box<V2>),
 }
 
-/// What came in, what is to go out, and how it stands.
+/// Datagrams in, datagrams out, and the state of the session.
 impl Session {
     /// A session as the configuration has it, that begins at `now`.
     #[must_use]
@@ -225,7 +225,7 @@ impl Session {
     }
 }
 
-/// Who carries what.
+/// Commits, and who carries traffic.
 impl Session {
     /// Commits the flows of a peer, or those that no living node carries.
     pub fn on_commit(&mut self, now: Instant, peer: Option<PeerId>) {

@@ -293,6 +293,6 @@ fn what_can_go_to_the_kernel_does() {
     let [(tuple, bits), reply] = selection.tuples.unwrap();
     assert_eq!((tuple.ports(), bits & flag::PROTO_DST_PORT), ((0, 443), flag::PROTO_DST_PORT));
     assert_eq!(reply.1, 0);
-    // Of one of several alternatives nothing is necessary.
+    // None of several alternatives is necessary.
     assert_eq!(lower(&Expr::Or(all)), Selection::default());
 }

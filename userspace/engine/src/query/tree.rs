@@ -37,7 +37,7 @@ impl Expr {
     }
 }
 
-/// Which direction of a flow a test looks at.
+/// The direction of a flow that a test looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Either direction.
@@ -50,7 +50,7 @@ pub enum Scope {
     Nat,
 }
 
-/// Which end of a direction a test looks at.
+/// The end of a direction that a test looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     /// Source or destination.
@@ -206,7 +206,7 @@ pub struct Quantity {
     pub scope: Scope,
     /// How it is compared.
     pub op: Op,
-    /// With what, in the measure's unit.
+    /// The number that it is compared with, in the measure's unit.
     pub value: u64,
 }
 
@@ -217,7 +217,7 @@ pub enum PeerIs {
     Queued,
     /// The flow was sent to it.
     Sent,
-    /// It acknowledged the flow.
+    /// The peer acknowledged the flow.
     Acked,
     /// Nothing is known of the flow.
     Unknown,
@@ -238,20 +238,20 @@ impl PeerIs {
 pub enum Term {
     /// An address of it is one of these.
     Address {
-        /// Of which direction.
+        /// The direction that is tested.
         scope: Scope,
-        /// At which end.
+        /// The end that is tested.
         which: Which,
         /// The set of addresses.
         set: Addresses,
     },
     /// A port of it is one of these. Flows whose protocol has no ports never pass.
     Port {
-        /// Of which direction.
+        /// The direction that is tested.
         scope: Scope,
-        /// At which end.
+        /// The end that is tested.
         which: Which,
-        /// Which ports, host order.
+        /// The set of ports, host order.
         set: Intervals<u16>,
     },
     /// Address family: [`ctnetlink::tuple::FAMILY_IPV4`] or [`ctnetlink::tuple::FAMILY_IPV6`].
@@ -273,7 +273,7 @@ pub enum Term {
     },
     /// Conntrack zone; [`Scope::Any`]: of either direction. Never [`Scope::Nat`].
     Zone {
-        /// Of which direction.
+        /// The direction that is tested.
         scope: Scope,
         /// The set of zones.
         set: Intervals<u16>,

@@ -1,4 +1,4 @@
-//! Which entries of a hot node's kernel are there because of an injection alone.
+//! Entries of a hot node's kernel that only an injection made.
 //!
 //! ```text
 //!   Create succeeded --> made, id not known --event NEW of ours: id--> made
@@ -31,7 +31,7 @@ struct Made {
     touched: Option<u32>,
     /// When it was given time, seconds.
     written_s: u32,
-    /// Another flow of that identity is to take its place.
+    /// Another flow of that identity will take its place.
     outdated: bool,
     /// The reading that is under way has shown it.
     shown: bool,
@@ -41,7 +41,7 @@ struct Made {
 #[derive(Debug)]
 pub struct MadeFlows {
     made: HashMap<FlowKey, Made, FixedState>,
-    /// Those whose claim is gone, and when their time is over, seconds.
+    /// Entries whose claim is gone, and when their time is over, seconds.
     orphans: Bounded<(FlowKey, u32)>,
 }
 
@@ -95,14 +95,14 @@ impl MadeFlows {
         self.made.get(key).and_then(|made| made.id)
     }
 
-    /// Another flow is to take its place once its id is known.
+    /// Another flow will take its place once its id is known.
     pub fn outdate(&mut self, key: &FlowKey) {
         if let Some(made) = self.made.get_mut(key) {
             made.outdated = true;
         }
     }
 
-    /// Whether another flow is to take its place.
+    /// Whether another flow will take its place.
     #[must_use]
     pub fn is_outdated(&self, key: &FlowKey) -> bool {
         self.made.get(key).is_some_and(|made| made.outdated)

@@ -34,7 +34,7 @@ pub(super) struct Connection {
     pub(super) hub: mpsc::Sender<Word>,
     pub(super) queue: Rc<Queue>,
     pub(super) stats: std::sync::Arc<Stats>,
-    /// Who it is, for the log.
+    /// The client's name for the log.
     pub(super) who: String,
 }
 

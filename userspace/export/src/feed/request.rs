@@ -36,9 +36,9 @@ pub(super) enum OnGap {
 pub(super) struct Subscription {
     /// The encoding.
     pub(super) format: Format,
-    /// Which flows: a filter in normal form.
+    /// A filter in normal form, which selects the flows.
     pub(super) filter: String,
-    /// Which kinds of records: a bit for each [`Op`].
+    /// The kinds of records: a bit for each [`Op`].
     pub(super) kinds: u8,
     /// Whether it begins with all flows of the table.
     pub(super) snapshot: bool,
@@ -46,7 +46,7 @@ pub(super) struct Subscription {
     pub(super) counters: bool,
     /// What happens when records are lost.
     pub(super) on_gap: OnGap,
-    /// Of which table.
+    /// The side of the table.
     pub(super) side: Side,
 }
 

@@ -147,7 +147,7 @@ impl Subscriber {
             return false;
         }
         if !(self.queue.len() == 0 || self.queue.len() + len <= limit) {
-            // It takes that page when it has read more.
+            // The client takes that page when it has read more.
             return false;
         }
         page.iter().for_each(|chunk| self.queue.push(Piece::Chunk(Rc::clone(chunk))));

@@ -127,7 +127,7 @@ fn cut(text: &str) -> &[u8] {
 /// A piece of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// Of what was asked for.
+    /// A piece of the data that was asked for.
     Data(&'a [u8]),
     /// For people.
     Note(&'a [u8]),
@@ -148,7 +148,7 @@ pub enum Failure {
     /// No daemon answers.
     #[error("{0}")]
     Unreachable(io::Error),
-    /// Who answers does not speak the framed protocol, and has done nothing.
+    /// The daemon that answers does not speak the framed protocol, and has done nothing.
     #[error("it does not speak the framed protocol")]
     Foreign,
     /// The answer broke off, or could not be used. Something may have been done.

@@ -45,7 +45,7 @@ pub(super) struct PacketHandler<A> {
     private: [u8; PRIVATE_LEN_MAX],
 }
 
-/// What is to become of a packet besides that it passes.
+/// What happens to a packet besides that it passes.
 #[derive(Debug, Default)]
 struct Decision {
     is_changed: bool,

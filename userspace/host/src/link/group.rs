@@ -36,7 +36,7 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 pub struct GroupSettings {
     /// The links, all of one kind; at least one.
     pub links: Vec<Settings>,
-    /// Which one is active at first.
+    /// Number of the link that is active at first.
     pub active: usize,
     /// Buffers kept for when a stream link is connected again (`ErrorQueueLength`).
     pub error_queue_len: usize,
@@ -78,7 +78,7 @@ pub struct GroupReport {
     pub kind: &'static str,
     /// Each of them, in the order of the configuration.
     pub links: Vec<LinkReport>,
-    /// Which one is active.
+    /// Number of the active link.
     pub active: usize,
     /// The error queue.
     pub error_queue: QueueUsage,
@@ -399,7 +399,7 @@ impl Group {
     }
 }
 
-/// Who sends from this address on link number `at`.
+/// The sender with this address on link number `at`.
 fn sender(at: usize, addr: IpAddr) -> Sender {
     // A configuration has four links at most.
     Sender { link: at as u8, addr: addr.to_canonical() }

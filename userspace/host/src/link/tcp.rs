@@ -65,7 +65,7 @@ pub(super) enum Change {
     Accepted,
     /// The peer's connection to us ended.
     Ended,
-    /// It carried a message whose length cannot be, and was closed.
+    /// The peer's connection carried a message whose length cannot be, and was closed.
     Garbage,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct TcpLink {
     /// Our address, if one is named: the peer takes connections from that alone.
     local: Option<SockAddr>,
     peer: SockAddr,
-    /// Which link this is, in tokens.
+    /// Number of the link, in tokens.
     at: usize,
     listener: Socket,
     inbound: Option<Inbound>,

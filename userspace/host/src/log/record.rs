@@ -144,9 +144,9 @@ pub struct Record {
     pub level: Level,
     /// The kind of event that it reports.
     pub code: Code,
-    /// What it says to people.
+    /// The text for people.
     pub text: String,
-    /// What it says to machines.
+    /// The fields for machines.
     pub fields: Fields,
 }
 

@@ -74,7 +74,7 @@ pub struct HelperPolicy {
 pub struct HelperObject {
     /// Identifies the helper.
     pub key: HelperKey,
-    /// What it may do.
+    /// The helper's limits.
     pub policy: HelperPolicy,
     /// The queue in which the kernel shows packets.
     pub queue: u32,

@@ -1,4 +1,4 @@
-//! Which functions packets of this network namespace meet (`nfnetlink_hook`, Linux 5.14). Numbers are those of
+//! Lists the functions that packets of this network namespace meet (`nfnetlink_hook`, Linux 5.14). Numbers are those of
 //! `include/uapi/linux/netfilter/nfnetlink_hook.h`.
 
 use super::attributes::{self, Attributes};

@@ -21,7 +21,7 @@ pub struct PeerReport {
     pub engine: PeerStanding,
 }
 
-/// What came and is not taken, what was to go and did not.
+/// Datagrams that were refused, and datagrams that could not be sent.
 #[derive(Clone, Debug)]
 pub struct RefusedReport {
     /// Datagrams that were refused, by kind.

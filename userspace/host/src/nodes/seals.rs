@@ -1,4 +1,4 @@
-//! Who seals and opens for a shard: the first one makes the handshakes of all, the others do what it says.
+//! Seals and opens for a shard: the first shard makes the handshakes of all, the others follow its words.
 //!
 //! ```text
 //!   shard 0: Lead --PeerState--> queue of shard 1 --> Follower

@@ -10,7 +10,7 @@ impl Snapshot {
     pub fn join(&mut self, other: &Self) {
         let resyncs = self.counters.resyncs.min(other.counters.resyncs);
         self.counters += other.counters;
-        // It has been read when all have read it.
+        // The kernel's table has been read when all shards have read it.
         self.counters.resyncs = resyncs;
         for (flows, more) in self.flows.iter_mut().zip(other.flows) {
             *flows += more;

@@ -80,7 +80,7 @@ pub struct Trust {
     pub filtered: bool,
     /// New flows that found no room since the start.
     pub no_room: u64,
-    /// Of the remote table: whether news of peers is missing, or their flows have not all come.
+    /// For the remote table: whether news of peers is missing, or their flows have not all come.
     pub incomplete: bool,
 }
 

@@ -226,7 +226,7 @@ pub struct Page {
     pub flows: Vec<(Flow, EntryAge)>,
     /// Where to go on; `None` at the end.
     pub next: Option<Place>,
-    /// Which flows count, if the engine keeps no such table but the kernel has one.
+    /// The filter of the flows, if the engine keeps no such table but the kernel has one.
     pub kernel: Option<Filter>,
 }
 

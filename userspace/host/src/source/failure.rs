@@ -65,7 +65,7 @@ const FIELDS: [(Setting, &str, &str); SETTINGS - 2] = [
 pub struct Counted {
     /// What the programs saw.
     pub seen: u64,
-    /// Of that: records in the ring. The rest was suppressed.
+    /// Records of these in the ring. The rest was suppressed.
     pub reported: u64,
 }
 

@@ -77,7 +77,7 @@ impl FilterMaps {
         self.fill(filter)
     }
 
-    /// The same, while no program runs that reads the maps, or all of them have seen the switch off.
+    /// Fills the maps while no program runs that reads them, or all programs have seen the switch off.
     pub(super) fn fill(&mut self, filter: &KernelFilter) -> Result<(), SourceError> {
         self.write(FilterConfig { enabled: 0, ..filter.config })?;
         refill(&mut self.ipv4, &self.current.ipv4, &filter.ipv4)?;

@@ -172,7 +172,7 @@ impl Hook {
 }
 
 impl Layout {
-    /// That of the running kernel.
+    /// The layout of the running kernel.
     pub(super) fn of_this_kernel() -> Result<Self, SourceError> {
         Self::of_kernel(Path::new(BTF_FOLDER))
     }

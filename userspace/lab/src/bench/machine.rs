@@ -10,7 +10,7 @@ const MAX_WANTED: u64 = 4_000_000;
 /// `NETLINK_NETFILTER`, as `/proc/net/netlink` shows it.
 const NETFILTER: &str = "12";
 
-/// What it was measured on.
+/// The machine on which the figures were measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Machine {
     kernel: String,

@@ -163,7 +163,7 @@ impl Panel<'_> {
         round_up(self.entries.iter().map(greatest).fold(0.0, f64::max))
     }
 
-    /// Which way is better, along the axis.
+    /// The better direction along the axis.
     const fn direction(&self) -> &'static str {
         match self.better {
             Better::Lower => "less is better",

@@ -30,7 +30,7 @@ pub(super) struct Scenario {
     pub(super) title: &'static str,
     /// The figures that it yields, most important first.
     pub(super) figures: Vec<Figure>,
-    /// Whom it can measure.
+    /// Whether it can measure a subject.
     pub(super) suits: fn(&Subject) -> bool,
     /// Sizes it is repeated at, for those that show growth; else one.
     pub(super) cases: fn(&Lab) -> Vec<Case>,
@@ -64,7 +64,7 @@ pub(super) struct Figure {
     pub(super) title: &'static str,
     /// Its unit; empty for ratios.
     pub(super) unit: &'static str,
-    /// Which way is better.
+    /// Whether less or more is better.
     pub(super) better: Better,
     /// Goals, by the name of the subject.
     pub(super) goals: &'static [(&'static str, Goal)],

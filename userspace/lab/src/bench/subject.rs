@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use wire::control::Request;
 
-/// Whom a figure is about.
+/// The program that a figure is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// No listener.
@@ -77,7 +77,7 @@ impl Subject {
         self.is_daemon() || matches!(self, Self::Nobody)
     }
 
-    /// Whom it is compared with, if it is ours.
+    /// The subject that ours is compared with.
     pub const fn rival(&self) -> Option<Self> {
         match self {
             Self::Ours(_) | Self::Adapting => Some(Self::Original),
@@ -226,7 +226,7 @@ impl Daemon {
         }
     }
 
-    /// What it complained about.
+    /// The daemon's complaint.
     pub(super) fn complaint(&self) -> String {
         let read = |ending| fs::read_to_string(self.stem.with_extension(ending));
         let (errors, log) = (read("err").unwrap_or_default(), read("log").unwrap_or_default());
@@ -289,7 +289,7 @@ impl Daemon {
         number_after(&status, "VmRSS:").unwrap_or(0) * 1024
     }
 
-    /// Of that, rings and cells it shares with its eBPF programs, bytes, some of it counted twice.
+    /// Bytes of that in rings and cells that it shares with its eBPF programs, some of it counted twice.
     pub(super) fn shared(&self) -> u64 {
         let maps = fs::read_to_string(format!("/proc/{}/smaps", self.pid())).unwrap_or_default();
         let parts = maps.split("bpf-map").skip(1);

@@ -57,7 +57,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// The configuration is used; something in it is not as its author may think.
@@ -80,7 +80,7 @@ pub struct Source<'a> {
 /// An error or a warning about a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
     /// Name of the file.
     pub file: Arc<str>,
@@ -323,7 +323,7 @@ impl Findings {
         (self.errors, self.warnings) = (to.errors, to.warnings);
     }
 
-    /// What there is to show, in the order of the text. Errors go before warnings where there is
+    /// The findings to show, in the order of the text. Errors go before warnings where there is
     /// not room for all.
     #[must_use]
     pub fn finish(mut self) -> Found {

@@ -398,7 +398,7 @@ pub enum ExpectationSync {
     Off,
     /// All expectations are replicated.
     All,
-    /// Those of helpers whose names begin like one of these, in any case.
+    /// Expectations of helpers whose names begin like one of these, in any case.
     Helpers(Vec<String>),
 }
 
@@ -522,7 +522,7 @@ impl Default for ModeConf {
 
 /// What holds in a `Mode` where nothing is given.
 impl SyncMode {
-    /// Which `Mode` it is.
+    /// The name of the default `Mode`.
     pub const NAME: &'static str = "FTFW";
     /// `ResendQueueSize`
     pub const RESEND_QUEUE_SIZE: u32 = 131_072;

@@ -29,7 +29,7 @@ pub struct Arg {
     pub span: Span,
 }
 
-/// The keywords of the top level, and everything there is to complain about.
+/// The keywords of the top level, and all findings.
 #[must_use]
 pub fn parse(source: &Source<'_>) -> (Vec<Node>, Findings) {
     let mut found = Findings::default();

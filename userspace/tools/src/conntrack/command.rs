@@ -35,7 +35,7 @@ pub struct Output {
     pub json: bool,
 }
 
-/// Which events `-e` names.
+/// The events that `-e` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventMask {
     /// `NEW`

@@ -1,7 +1,7 @@
 //! Commands and options of `conntrack`, and which goes with which: one table that the parser, the checks, the help
 //! text, the manual page and the shell completions are made from.
 
-/// What the program is to do.
+/// The program's command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verb {
     /// `-L`
@@ -66,7 +66,7 @@ impl Verb {
         }
     }
 
-    /// What it does, in a line.
+    /// The purpose of the command, in a line.
     #[must_use]
     pub const fn about(self) -> &'static str {
         match self {
@@ -191,7 +191,7 @@ pub struct Definition {
     pub value: Value,
     /// Name of the value.
     pub meta: &'static str,
-    /// What it does, in a line.
+    /// The purpose of the option, in a line.
     pub about: &'static str,
 }
 

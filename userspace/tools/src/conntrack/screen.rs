@@ -134,7 +134,7 @@ impl<'a> Screen<'a> {
         }
     }
 
-    /// Writes everything, whatever is to come.
+    /// Writes everything so far.
     ///
     /// # Errors
     /// When stdout cannot be written to.

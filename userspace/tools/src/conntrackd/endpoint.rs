@@ -22,7 +22,7 @@ const FRESH: Duration = Duration::from_secs(1);
 pub struct Endpoint {
     service: Arc<Service>,
     limits: Limits,
-    /// The last sample, and since when it is there. Who asks while one is taken waits for that one.
+    /// The last sample, and when it was taken. A client that asks while one is taken waits for that one.
     kept: Mutex<Option<(Instant, Sample)>>,
 }
 
@@ -49,7 +49,7 @@ impl Endpoint {
         let pid = Some(std::process::id());
         let system = spawn_blocking(move || Sample::of_system(pid));
         let (report, system) = tokio::join!(self.report(), system);
-        // It can only have panicked.
+        // The task can only have panicked.
         let mut sample =
             system.unwrap_or_else(|_| Sample { incomplete: true, ..Sample::default() });
         sample.status = report.as_ref().map(Status::of);

@@ -51,9 +51,9 @@ struct Verb {
     short: char,
     /// Long option, and name inside of clap.
     long: &'static str,
-    /// What it asks without sub-word.
+    /// The request without a sub-word.
     alone: Request,
-    /// What it asks with each sub-word. A word that fits several means the first.
+    /// The request of each sub-word. A word that fits several means the first.
     words: &'static [(&'static str, Request)],
     /// How the sub-words are shown in the help.
     shown: &'static str,

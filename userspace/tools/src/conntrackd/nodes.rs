@@ -78,7 +78,7 @@ fn read(conf: &ReplicationConf, log: &Log, keyring: &Keyring) -> Result<(Name, R
     Ok((name, Renewal { members, rates: conf.peers.iter().map(rate).collect() }))
 }
 
-/// Who is who in the order of names.
+/// The cluster: this node's and the peers' numbers in the order of names.
 fn cluster(me: Name, peers: &[PeerConf]) -> Cluster {
     let place = |name: Name| {
         let before = peers.iter().map(|peer| peer.name).chain([me]);

@@ -98,7 +98,7 @@ pub struct Plan {
     pub replication: Option<Box<ReplicationConf>>,
     /// The feed, if it is configured.
     pub subscribe: Option<SubscribeConf>,
-    /// Which failures are reported, if any.
+    /// The failures to report, if any.
     pub failures: Option<FailuresConf>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
     pub purge_after_s: u64,
@@ -249,7 +249,7 @@ fn all_files(
 /// What is served over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metrics {
-    /// Where to serve, and to whom.
+    /// The endpoints, and who may use them.
     pub http: http::Settings,
     /// What bounds the number of series.
     pub limits: Limits,
@@ -331,7 +331,7 @@ impl Role {
         }
     }
 
-    /// What it decides about the engine.
+    /// The engine's settings.
     fn config(&self) -> Config {
         Config {
             replication: self.replication,
@@ -452,7 +452,7 @@ fn link_settings(conf: &LinkConf) -> link::Settings {
     }
 }
 
-/// Which event source is opened.
+/// The event source to open.
 const fn choice(written: EventSource, hears_events: bool, keeps_flows: bool) -> source::Choice {
     match written {
         _ if !hears_events => source::Choice::Netlink,
@@ -464,7 +464,7 @@ const fn choice(written: EventSource, hears_events: bool, keeps_flows: bool) -> 
     }
 }
 
-/// Which source to take, and whether it may change.
+/// The event source, and whether it may change.
 fn source(
     (wanted, filter): (EventSource, source::KernelFilter),
     buffer_bytes: Option<usize>,

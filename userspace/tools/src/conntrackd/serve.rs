@@ -46,7 +46,7 @@ const HANGS: Duration = Duration::from_millis(500);
 /// Requests of the framed protocol that are served at once.
 const FRAMED_MAX: usize = 8;
 
-/// The way to the engine that runs. Who holds the lock for reading can rely on its staying: a
+/// The handle of the running engine. While the lock is held for reading, the engine stays: a
 /// reload that starts another one waits.
 pub type SharedHandle = Arc<RwLock<Handle>>;
 
@@ -329,7 +329,7 @@ impl Service {
             sleep(HANGS / 10).await;
         };
         if self.facts().purpose == Purpose::Helper {
-            // That socket receives no events.
+            // The event socket of such a daemon receives no events.
             snapshot.receive_buffer = 0;
         }
         Ok(Report {

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use asked::explain;
 pub use delete::{Options as DeleteOptions, delete};
 
-/// Which flows, and who is asked.
+/// The filter, and the source that is asked.
 #[derive(Debug, Args)]
 pub struct Where {
     /// Which flows: the filter language of docs/spec/filter.md, or selection options of conntrack; nothing: all
@@ -72,7 +72,7 @@ impl Output {
     }
 }
 
-/// Whose flows.
+/// The owner of the flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Side {
     /// Those of this node

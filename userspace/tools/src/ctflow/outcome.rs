@@ -35,7 +35,7 @@ impl Fault {
         Self { code: 2, text: text.to_string(), gone: false }
     }
 
-    /// The same, about what has been said already.
+    /// A fault whose text has been printed already.
     #[must_use]
     pub const fn said() -> Self {
         Self { code: 2, text: String::new(), gone: false }

@@ -65,7 +65,7 @@ pub struct Facts {
     pub counters: Known<[BTreeMap<String, u64>; 2]>,
     /// Flowtables of this network namespace.
     pub flowtables: Known<Vec<Flowtable>>,
-    /// Sockets that hear of flows, in all network namespaces.
+    /// Sockets that receive conntrack events, in all network namespaces.
     pub listeners: Known<Vec<Listener>>,
     /// The daemon.
     pub daemon: Daemon,
@@ -141,7 +141,7 @@ pub struct Flowtable {
 /// A socket that receives conntrack events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
-    /// Whose it is; `None` where that cannot be seen.
+    /// The process that listens; `None` where that cannot be seen.
     pub pid: Option<u32>,
     /// Name of that process, or the port where it is not known.
     pub name: String,
@@ -165,7 +165,7 @@ pub enum Answer {
 pub struct Daemon {
     /// Its answer.
     pub answer: Known<Answer>,
-    /// The same a second later.
+    /// The daemon's answer a second later.
     pub later: Known<Answer>,
     /// Addresses that it serves metrics at, with why each does not answer.
     pub metrics: Known<Vec<(String, Option<String>)>>,
@@ -223,11 +223,11 @@ pub struct Link {
 /// As [`host::link::Path`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PathFound {
-    /// They reach the peer.
+    /// Datagrams that large reach the peer.
     Passes,
     /// The path takes so many bytes.
     TooLarge(u64),
-    /// They do not come in, small ones do.
+    /// Datagrams that large do not come in, small ones do.
     Vanishes,
     /// The peer answers neither.
     Silent,

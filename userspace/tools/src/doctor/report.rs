@@ -20,7 +20,7 @@ pub struct Totals {
     pub notes: usize,
     /// All well.
     pub ok: usize,
-    /// Not looked at.
+    /// Checks that were skipped.
     pub skipped: usize,
 }
 

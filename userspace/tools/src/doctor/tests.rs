@@ -177,7 +177,7 @@ fn machine(lines: &[&str]) -> (tempfile::TempDir, Facts) {
     (dir, facts)
 }
 
-/// A case of a fixture: its check, the status it is to have, its lines, and what is said.
+/// A case of a fixture: its check, the expected status, its lines, and the expected text.
 struct Case<'a> {
     title: &'a str,
     lines: Vec<&'a str>,

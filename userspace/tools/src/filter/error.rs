@@ -23,7 +23,7 @@ pub enum Kind {
         /// The known one that is most like it.
         nearest: Option<String>,
     },
-    /// Not an address.
+    /// The word is no address.
     BadAddress(String),
     /// A prefix that is too long, or has bits set behind its length.
     BadPrefix {
@@ -39,7 +39,7 @@ pub enum Kind {
         /// The service whose name is most like it.
         nearest: Option<String>,
     },
-    /// Not a number.
+    /// The word is no number.
     BadNumber(String),
     /// A number that is too large, or a range that ends before it begins.
     OutOfRange {

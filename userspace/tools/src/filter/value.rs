@@ -97,7 +97,7 @@ pub fn number(word: &str, max: u64) -> Result<u64, Kind> {
     }
 }
 
-/// The same error about the whole of a word that a number is a part of.
+/// The same error, about the whole word of which a number is a part.
 fn about(kind: Kind, whole: &str) -> Kind {
     match kind {
         Kind::BadNumber(_) => Kind::BadNumber(whole.into()),

@@ -59,7 +59,7 @@ pub struct Metric {
     pub kind: Kind,
     /// Its labels.
     pub labels: &'static [&'static str],
-    /// What it means, and what to do about it.
+    /// The meaning of the metric, and what to do about it.
     pub help: &'static str,
     get: fn(&Sample) -> Vec<Series>,
 }

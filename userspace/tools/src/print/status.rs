@@ -234,7 +234,7 @@ object! {
     Hook {
         /// Brought no news.
         settled: u64,
-        /// Of no flow that is in the kernel's table.
+        /// Packets of no flow that is in the kernel's table.
         untracked: u64,
         /// Reports in the rings; a flow that changed during its report is reported twice.
         recorded: u64,
@@ -254,11 +254,11 @@ object! {
         wanted: String,
         /// Whether this build carries the eBPF programs of tap and hook.
         has_programs: bool,
-        /// Handled.
+        /// Events handled.
         received: u64,
         /// Refused by the filter.
         filtered: u64,
-        /// Not understood.
+        /// Events not understood.
         malformed: u64,
         /// Dropped by the kernel because the socket was full.
         lost: u64,
@@ -280,7 +280,7 @@ object! {
         latency_count: u64,
         /// Their sum, microseconds.
         latency_sum_us: u64,
-        /// The same by how long they were; longer ones than the last bucket's are in none.
+        /// The waits by their length; longer ones than the last bucket's are in none.
         latency: Vec<Bucket>,
         /// The tap's program saw.
         tap_seen: u64,
@@ -324,7 +324,7 @@ object! {
     Inside {
         /// Its name (`docs/spec/status.md`).
         name: String,
-        /// How full it is.
+        /// Length and limit of the queue.
         queue: Queue,
     }
 }
@@ -366,7 +366,7 @@ object! {
         commits: u64,
         /// Flows and expectations that the kernel took in them.
         commit_taken: u64,
-        /// Those that it refused.
+        /// Flows and expectations that the kernel refused.
         commit_failed: u64,
         /// How long the last one took, microseconds; `null` before the first.
         last_commit_us: Option<u64>,

@@ -80,7 +80,7 @@ numbers! {
 numbers! {
     /// How a request ended.
     Status {
-        /// It was carried out. The body is a [`Tally`].
+        /// The request was carried out. The body is a [`Tally`].
         Done = 0;
         /// The request was not understood. This and all others but `Limit`: the body is text.
         Malformed = 1;
@@ -94,7 +94,7 @@ numbers! {
         NoTable = 5;
         /// More flows than were allowed for. The body is a [`Tally`].
         Limit = 6;
-        /// It failed on the way.
+        /// The request failed on the way.
         Failed = 7;
         /// Too much is asked at once.
         Busy = 8;

@@ -162,7 +162,7 @@ pub enum Control {
         /// Last sequence number.
         to: u32,
     },
-    /// The receiver is to send its whole table.
+    /// The sender asks the receiver for its whole table.
     Resync,
 }
 
@@ -206,7 +206,7 @@ pub struct Options {
     pub window_scale: bool,
 }
 
-/// Which receive counter a fault belongs to; conntrackd shows the same ones in `-s network`.
+/// The receive counter of a fault; conntrackd shows the same ones in `-s network`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultKind {
     /// The header contradicts itself.
@@ -254,7 +254,7 @@ impl fmt::Display for Fault {
 
 impl core::error::Error for Fault {}
 
-/// Which flow with ports a message is likely to be about, in a fraction of the time that [`decode`] takes. A hint:
+/// The flow with ports that a message is likely to be about, in a fraction of the time that [`decode`] takes. A hint:
 /// nothing is checked, and the zone is taken to be 0.
 #[must_use]
 pub fn hint(raw: &RawMessage<'_>) -> Option<FlowKey> {

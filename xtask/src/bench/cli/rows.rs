@@ -46,7 +46,7 @@ pub(super) struct Row {
     pub(super) target: Target,
     /// What else is worth knowing, of each run.
     pub(super) notes: Vec<String>,
-    /// Whether ours did what it was to do.
+    /// Whether our program did its work.
     pub(super) done: bool,
 }
 

@@ -22,8 +22,8 @@ bitflags! {
         const UNCONFIRMED = 1 << 11;
         /// Local: an event or a packet reported its beginning, so `since_s` is that time.
         const BEGAN = 1 << 6;
-        /// Local: its stamp is the time its last news was heard, which may be long after it happened; or an update was
-        /// laid over what was known, which may have been an earlier life.
+        /// Local: its stamp is the time its last news arrived, which may be long after it happened; or an update was
+        /// merged into what was known, which may have been an earlier life.
         const ARRIVAL_TIME = 1 << 10;
         /// Local: a peer's message about it was written into the kernel, and the kernel was queried for the result.
         /// The answer is not sent back to peers.

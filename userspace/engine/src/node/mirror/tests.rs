@@ -167,7 +167,7 @@ fn what_was_there_before_the_peer_spoke_of_it_is_read() {
     talk.tells(Change::Update, &flow(1));
     talk.kernel(|_| None);
     talk.reads(&[flow(1)]);
-    // Whose it is, is asked once more, behind what may be on its way.
+    // The engine queries once more whose flow it is, behind requests that may be on their way.
     assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
     talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
     assert_eq!(talk.own(), [key(1)]);

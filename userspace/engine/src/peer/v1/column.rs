@@ -20,7 +20,7 @@ bitflags! {
     /// What the session remembers of a flow.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Marks: u8 {
-        /// It waits in the outbox.
+        /// The entry waits in the outbox.
         const QUEUED = 1 << 0;
         /// The peers may know it.
         const SENT = 1 << 1;

@@ -9,7 +9,7 @@
 //!    |-- ACK (every ACKWindowSize messages) ->|   or a second after the first one
 //!    |<------ flow 17, flow 19 ---------------|
 //!    |-- ACK ..17, NACK 18..18 -------------->|   a moment later: 18 comes again, with a new number
-//!    |<---------------- ALIVE ----------------|   after a second without a word: a gap before it shows what is lost
+//!  |<---------------- ALIVE ----------------|   after a second of silence: a gap before it shows what is lost
 //! ```
 
 use super::is_before;

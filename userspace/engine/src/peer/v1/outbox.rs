@@ -93,7 +93,7 @@ impl Outbox {
         }
     }
 
-    /// The same outbox; unless it `speaks`, what is queued is thrown away.
+    /// The same outbox; unless it `speaks`, it throws its queue away.
     #[must_use]
     pub const fn speaking(mut self, speaks: bool) -> Self {
         self.no_peer = !speaks;
@@ -339,7 +339,7 @@ impl Outbox {
         self.seq
     }
 
-    /// Whether so much waits for an acknowledgement that a bulk transfer is to wait too.
+    /// Whether so much waits for an acknowledgement that a bulk transfer must wait too.
     #[must_use]
     pub fn is_congested(&self) -> bool {
         let most = |r: &ResendQueue| {

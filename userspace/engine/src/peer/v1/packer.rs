@@ -7,9 +7,9 @@ use ctnetlink::Writer;
 pub enum Packed {
     /// The message is in the datagram.
     Yes,
-    /// It will fit into the next one.
+    /// The message will fit into the next datagram.
     LaterOne,
-    /// It fits into none.
+    /// The message fits into no datagram.
     Never,
     /// There was nothing to pack.
     Nothing,

@@ -40,9 +40,9 @@ struct Record {
 pub enum AckVerdict {
     /// All is well.
     Fine,
-    /// It speaks of numbers that were never given.
+    /// The message names numbers that were never given.
     Absurd,
-    /// It asks for messages that are not kept any more: only a bulk transfer can make good for them.
+    /// The message asks for numbers that are not kept any more: only a bulk transfer can make good for them.
     Beyond,
 }
 
@@ -159,7 +159,7 @@ impl ResendQueue {
         self.forgotten
     }
 
-    /// A bulk transfer is to show what was forgotten.
+    /// Clears the mark that messages were forgotten: a bulk transfer will show them.
     pub const fn clear_forgotten(&mut self) {
         self.forgotten = false;
     }

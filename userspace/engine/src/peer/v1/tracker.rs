@@ -38,11 +38,11 @@ pub struct Placement {
 /// How to interpret the first number of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Belief {
-    /// It continues what came before, or it begins a life of the peer that says so.
+    /// The datagram continues what came before, or it begins a life of the peer that says so.
     Continues,
-    /// It lies far from everything before, and only this one datagram says so.
+    /// The datagram lies far from everything before, and only this one says so.
     Doubtful,
-    /// It lies far from everything before the doubtful datagram, but continues that.
+    /// The datagram lies far from everything before the doubtful one, but continues that.
     Confirmed,
 }
 
@@ -178,8 +178,8 @@ impl Tracker {
         self.last.map(|_| self.last_at)
     }
 
-    /// Places the message `bytes` with number `seq`. `anew`: whether the message says that the peer restarted, if it
-    /// is no late one.
+    /// Places the message `bytes` with number `seq`. `anew`: whether the message says that the peer restarted, unless
+    /// it is a late one.
     pub fn place(
         &mut self,
         now: Instant,
@@ -228,7 +228,7 @@ impl Tracker {
         }
         let far = (limit::LATE_WINDOW..limit::LATE_REACH_GREETED).contains(&distance);
         if self.greets && step <= 0 && far && !anew && !quiet {
-            // It was asked for long ago, and comes again with another number.
+            // The message was asked for long ago, and comes again with another number.
             counters.before += 1;
             return Placement { order, step: Step::Again, restarted: false };
         }

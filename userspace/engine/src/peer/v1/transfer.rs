@@ -30,7 +30,7 @@ impl V1 {
             node.start_dump(now, command.into_iter().collect(), false);
             return;
         }
-        // It goes as fast as the peer and the link take it; if they are not there, it waits until they are.
+        // The transfer goes as fast as the peer and the link take it; if they are not there, it waits until they are.
         command.into_iter().for_each(|id| node.tell(Event::CommandDone(id)));
         if node.dump.as_ref().is_some_and(|dump| dump.first) {
             // The table is not filled yet, and what the dump adds is sent to no peer.

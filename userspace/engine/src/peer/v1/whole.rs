@@ -27,7 +27,7 @@ pub struct Whole {
     complete: bool,
     /// Order from which on the last transfer that is here named every flow of the peer; 0: no transfer is known.
     base: u64,
-    /// The same of the last transfer that an account spoke of.
+    /// Order of the last message of the last transfer that an account spoke of.
     applied: u64,
     /// Order of the last message that was not kept as received: there was no room for its flow, or a stranger used
     /// the peer's address about then.
@@ -45,9 +45,9 @@ pub struct Whole {
     accounts: bool,
     /// Each message of the peer about a flow carries all of it, according to its last account.
     tells_all: bool,
-    /// Order of the last update that was laid over what may have been another flow, before that was known.
+    /// Order of the last update that was merged into what may have been another flow, before that was known.
     merged: u64,
-    /// The same of the last one that replaced what was known, on the assumption that it carried all.
+    /// Order of the last update that replaced what was known, on the assumption that it carried all.
     replaced: u64,
     /// An account speaks of a transfer that is not here.
     pending: bool,
@@ -70,7 +70,7 @@ pub enum Finding {
     Sweep(u64),
     /// The engine has to request everything from the peer.
     Ask,
-    /// The same, because the peer holds `theirs` flows, and of these `ours` are here.
+    /// The engine has to request everything, because the peer holds `theirs` flows, and of these `ours` are here.
     Differs {
         /// What the peer says.
         theirs: u32,

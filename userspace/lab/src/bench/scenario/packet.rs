@@ -56,7 +56,7 @@ fn run(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     let mut pairs = Vec::new();
     for turn in 0..PAIRS {
         let mut pair = [Run::default(); 2];
-        // Who was second before is first now.
+        // The subject that was second before is first now.
         let order = if turn % 2 == 0 { [0, 1] } else { [1, 0] };
         for at in order {
             pair[at] = on_cpus(&cpu, || roads[at].run(piece, None))?;

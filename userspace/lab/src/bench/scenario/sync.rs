@@ -36,7 +36,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 Figure::new("datagrams", "datagrams per flow", "", Lower),
                 Figure::new("missing", "flows the peer does not have", "", Lower),
             ],
-            // It takes its time by itself.
+            // The transfer takes its time by itself.
             |lab| lab.one(if lab.options.quick { 25_000 } else { 50_000 }),
             paced,
         ),
@@ -93,7 +93,7 @@ impl Pair {
         Self::tuned(lab, subject, direct, cpus, (flows, ""))
     }
 
-    /// The same with more settings, for ours.
+    /// A pair with more settings, for ours.
     pub(super) fn tuned(
         lab: &Lab,
         subject: &Subject,

@@ -71,7 +71,7 @@ fn memory(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
         return Ok(Values::new());
     };
     let empty = daemon.resident();
-    // By packets: the hook does not hear of what is made by request.
+    // Packets make the flows: the hook does not see requests.
     let mut generator = lab.generator(&router, Shape::v4(Life::Datagram), Range::ALL, None)?;
     on_cpus(&[lab.generator_cpu], || generator.run(case.flows.into(), None))?;
     daemon.settle()?;

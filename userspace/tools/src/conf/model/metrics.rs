@@ -1,4 +1,4 @@
-//! `Metrics`: what is served over HTTP, where, and to whom.
+//! `Metrics`: what is served over HTTP, the endpoints, and who may use them.
 
 use export::http::{Listen, Network};
 

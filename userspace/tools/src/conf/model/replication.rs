@@ -51,7 +51,7 @@ pub struct KeyFile {
 /// `Peer`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConf {
-    /// What it calls itself.
+    /// The peer's name.
     pub name: Name,
     /// Where the block stands.
     pub place: Place,

@@ -181,7 +181,7 @@ impl Kind {
         chosen(words, any_case, word)?.1
     }
 
-    /// What it is, for people: fits after "expected".
+    /// The kind, for people: fits after "expected".
     #[must_use]
     pub fn expected(self) -> String {
         match self {

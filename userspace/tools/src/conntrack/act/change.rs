@@ -24,10 +24,10 @@ pub(super) const CREATE: [(i32, &str); 2] = [
     (libc::ENOENT, "such conntrack doesn't exist"),
 ];
 
-/// What they mean when one is to go.
+/// The meaning of an errno of a delete.
 pub(super) const DELETE: [(i32, &str); 1] = [(libc::ENOENT, "such conntrack doesn't exist")];
 
-/// What they mean when one is to change.
+/// The meaning of an errno of an update.
 const UPDATE: [(i32, &str); 3] = [
     (libc::ENOENT, "such conntrack doesn't exist"),
     // A user that may read the table may change it.
@@ -204,7 +204,7 @@ fn show(
 ) -> io::Result<()> {
     match came.errno {
         0 => {}
-        // It has ended meanwhile.
+        // The flow has ended meanwhile.
         libc::ENOENT => return Ok(()),
         errno => {
             failed.get_or_insert(errno);

@@ -72,7 +72,7 @@ fn note(names: &mut Vec<&'static str>, differs: bool, name: &'static str) {
 }
 
 impl Plan {
-    /// What it takes to go from this plan to `wanted`.
+    /// The changes from this plan to `wanted`.
     #[must_use]
     pub fn difference(&self, wanted: &Self) -> Difference {
         let Self {
@@ -157,7 +157,7 @@ impl Plan {
                 .then(|| (in_user_space.clone(), in_kernel.clone())),
             commit_timeout_s: wanted.config.commit_timeout_s,
             repair_after: wanted.config.repair_after,
-            // Who reads the key files knows.
+            // The reader of the key files decides that.
             peers: None,
         }
     }
@@ -180,7 +180,7 @@ impl Difference {
             repair_after,
             // It follows from `Plan::records`.
             tell_vanished: _,
-            // Those of a start, of a shard and of an open source: they are the same in all plans.
+            // Settings of a start, of a shard and of an open source: they are the same in all plans.
             share: _,
             hears_requests: _,
             earlier_life: _,

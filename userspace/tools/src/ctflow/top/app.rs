@@ -49,7 +49,7 @@ pub struct Prompt {
     pub error: Vec<String>,
 }
 
-/// Which flow, for as long as it lives.
+/// Identifies a flow for as long as it lives.
 type Name = (FlowKey, u32);
 
 /// The screen's state.
@@ -158,7 +158,7 @@ impl App {
         self.picture.as_ref()?.rows.get(self.flow_at)
     }
 
-    /// The same, of a picture that is not in its place.
+    /// The flow under the cursor, in a picture that is not yet the shown one.
     #[must_use]
     pub fn row_of<'a>(&self, picture: &'a Picture) -> Option<&'a Row> {
         picture.rows.get(self.flow_at)

@@ -25,7 +25,7 @@ pub struct Totals {
     pub other: u64,
     /// Bits a second of the reply directions of flows that have rates; `None` if no flow has.
     pub in_bps: Option<u64>,
-    /// The same of the original directions.
+    /// The rate of the original directions.
     pub out_bps: Option<u64>,
     /// Flows by zone.
     pub zones: BTreeMap<u16, u64>,

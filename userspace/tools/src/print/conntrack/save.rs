@@ -160,7 +160,7 @@ fn tracker(out: &mut Vec<u8>, proto: &ProtoState) {
 }
 
 /// A tag as `--orig-vtag` takes it: the original hands the number to the kernel as it lies in memory, and files that it
-/// saved are to make the same table.
+/// saved must make the same table.
 const fn typed(vtag: u32) -> u32 {
     u32::from_ne_bytes(vtag.to_be_bytes())
 }

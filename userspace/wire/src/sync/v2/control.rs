@@ -98,24 +98,24 @@ pub fn put_ack(
 /// How sure a node is of its own table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Table {
-    /// It is being read for the first time.
+    /// The table is being read for the first time.
     #[default]
     Loading = 0,
-    /// It is what the kernel holds.
+    /// The table is what the kernel holds.
     Exact = 1,
     /// Events were lost.
     Degraded = 2,
-    /// It is being read again after a loss.
+    /// The table is being read again after a loss.
     Repairing = 3,
 }
 
 /// What a node does with its flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// It claims what its kernel shows.
+    /// The node claims what its kernel shows.
     #[default]
     Active = 0,
-    /// It claims by traffic only.
+    /// The node claims by traffic only.
     Standby = 1,
 }
 
@@ -175,7 +175,7 @@ impl Cut {
 /// What a node holds of another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hold {
-    /// Of which incarnation of the other one.
+    /// Incarnation of the other node.
     pub incarnation: u64,
     /// Everything up to this version of it.
     pub version: u64,

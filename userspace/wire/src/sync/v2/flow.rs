@@ -46,9 +46,9 @@ pub enum What {
     State = 0,
     /// How it is; and it began under this epoch: what was known of the identity was an earlier flow.
     New = 1,
-    /// It is over because it was closed.
+    /// The flow is over because it was closed.
     Closed = 2,
-    /// It is over because its time was.
+    /// The flow is over because its time was.
     Expired = 3,
 }
 

@@ -28,7 +28,7 @@ bitflags! {
         const ANSWER = 1;
         /// The sender has more to send.
         const MORE = 2;
-        /// Of later versions.
+        /// Flags of later versions.
         const _ = !0;
     }
 }
@@ -59,7 +59,7 @@ bitflags! {
         const REPAIR = 1;
         /// For people alone (`ctflow diff`): nothing is taken.
         const DIFF = 2;
-        /// Of later versions.
+        /// Flags of later versions.
         const _ = !0;
     }
 }
@@ -282,7 +282,7 @@ impl<'a> Datagram<'a> {
         })
     }
 
-    /// The same of an end.
+    /// Appends an end that is held against a claim of the receiver's. Whether it fitted.
     pub fn beaten_end(&mut self, claim: &Claim, key: &FlowKey) -> bool {
         self.record(true, FlowsFlags::empty(), key.zone, claim, |packer, room| {
             packer.end(room, claim, key)

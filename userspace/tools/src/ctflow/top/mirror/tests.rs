@@ -26,7 +26,7 @@ fn apply(mirror: &mut Mirror, op: Op, flow: &Flow) -> Result<(), Full> {
     mirror.apply(0, &Record::decode(&bytes).unwrap().0)
 }
 
-/// What it holds, as of a turn.
+/// The contents of the mirror, as of a turn.
 fn rows(mirror: &Mirror, turn: u32) -> Vec<(Flow, Reading, Option<u64>)> {
     let (mut out, mut next) = (Vec::new(), Some(0));
     while let Some(from) = next {

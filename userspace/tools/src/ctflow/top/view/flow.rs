@@ -18,7 +18,7 @@ const V4_LEN: usize = 21;
 const FROM_AT: usize = 18;
 const WIDE_FROM_AT: usize = 23;
 
-/// Which parts of flows to show.
+/// The parts of flows to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
     /// Columns of the screen.
