@@ -5,8 +5,8 @@
 //!                 <--Report----- queue of shard 0 <--
 //! ```
 //!
-//! Both queues have a limit, and an eventfd that wakes the reader. A state that finds no room is counted, and what it is
-//! by then is sent when there is some. A report that is lost is repeated within a second.
+//! Both queues have a limit, and an eventfd that wakes the reader. A state that finds no room is counted, and sent when
+//! there is some, as it is at that time. A report that is lost is repeated within a second.
 
 use crate::bounded::Receiver;
 use crate::orders::{self, Bell, Orders};
