@@ -115,7 +115,7 @@ impl Lead {
         self.others.iter_mut().for_each(|other| other.owed[peer.place()] = true);
     }
 
-    /// Tells other shards what they do not know of peers. What finds no room is told the next time.
+    /// Sends other shards what they do not know of peers. A state that finds no room goes the next time.
     pub(super) fn tell_others(&mut self) {
         while let Some(peer) = self.secure.poll_changed() {
             self.owe(peer);
@@ -288,7 +288,7 @@ mod tests {
         }
     }
 
-    /// The runs that the follower's engine is told of, 0 for none.
+    /// The runs that the follower's engine knows, 0 for none.
     fn heard(follower: Follower) -> (Follower, Vec<u64>) {
         let (mut seals, mut runs) = (Seals::Follower(Box::new(follower)), Vec::new());
         seals.listen(Instant(1), |news| {
