@@ -32,7 +32,7 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Two nodes of ours over version 1, behind a gate.
 const GATED: Setup = Setup { version: 1, nodes: 2, brand: Brand::Ours, inject: false, gate: true };
 
-/// What was seen.
+/// The observations of one run.
 struct Seen {
     outcome: Outcome,
     /// Resets that came to the client and to the server.

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The scenarios that are measured.
 
 use crate::Figure;
 use ctnetlink::flow::{Known, ProtoState, Status, TcpState};

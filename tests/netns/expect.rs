@@ -15,7 +15,7 @@ fn conf(end: End) -> Conf {
     Conf::new(end).option("ExpectationSync on")
 }
 
-/// Node A with a control connection that has announced two data connections, and B, which has heard of them.
+/// Node A with a control connection that has announced two data connections, and B, which has received them.
 fn announced<'a>(stage: &'a Stage, a: &Conf, b: &Conf) -> (Daemon<'a>, Daemon<'a>, Requests) {
     let b = stage.ours("b", b);
     let a = stage.ours("a", a);
@@ -47,7 +47,7 @@ fn they_are_committed_after_their_flows() {
     }
     assert_eq!(said("can't be committed"), 0, "{}", b.log());
     wait_equal("it is local", || b.internal_expectations(), || lines(&stage.b));
-    // Of two things B could say, A gets the later one only.
+    // Of two states that B could send, A receives only the later one.
     Requests::open(&stage.b).expect(&[data(6000)]);
     wait_until("B's own arrives", || !a.external_expectations().is_empty());
     assert_eq!(a.external_expectations().len(), 1);

@@ -38,7 +38,7 @@ type From<'a> = (&'a Config, &'a Remote, &'a dyn Fn(Slot, u32) -> Option<u32>);
 /// A commit under way.
 #[derive(Debug)]
 pub struct Commit {
-    /// Whose command it is.
+    /// The command that asked for the commit.
     pub id: CommandId,
     began: Instant,
     /// Which generation is being written, and the latest one that was seen.
@@ -60,7 +60,7 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// Begins, in one of so many shards.
+    /// Begins a commit, in one of so many shards.
     #[must_use]
     pub fn new(id: CommandId, now: Instant, shards: usize) -> Self {
         Self {
@@ -230,9 +230,9 @@ impl Commit {
         }
     }
 
-    /// A request of the commit failed: what is in the way is removed, once, a place that is taken all the same is tried
-    /// for again at the end, and a master that is not there is done without, if no other shard may write it. Returns
-    /// whether it is a failure to report.
+    /// A request of the commit failed. What is in the way is removed, once; an entry that exists all the same is
+    /// retried at the end; a missing master is left out, if no other shard may write it. Returns whether to report the
+    /// failure.
     pub fn on_failure(&mut self, kernel: &mut KernelQueue, op: InFlight, errno: i32) -> bool {
         let cleared = op.purpose != Purpose::Commit;
         let again = match (op.purpose, op.request, errno) {

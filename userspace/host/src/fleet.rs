@@ -24,9 +24,9 @@ use tokio::sync::{mpsc, oneshot};
 pub struct FleetParts {
     /// At least one shard.
     pub shards: Vec<Parts>,
-    /// Who feeds them, if they are several.
+    /// The thread that feeds the shards, if they are several.
     pub reader: Option<SourceReader>,
-    /// Who makes something of what they hand out. Each ends by itself when they have.
+    /// The threads that process the shards' output. Each ends by itself when the shards have.
     pub consumers: Vec<Consumer>,
 }
 
@@ -47,7 +47,7 @@ impl FleetParts {
 pub struct Consumer {
     /// What the thread is called.
     pub name: &'static str,
-    /// What it does, until all shards are gone.
+    /// The work of the thread, until all shards are gone.
     pub run: Box<dyn FnOnce() + Send>,
 }
 
@@ -145,7 +145,7 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Threads> {
 }
 
 impl Threads {
-    /// Who takes orders for it.
+    /// The handle that takes orders for the threads.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()

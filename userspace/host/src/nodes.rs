@@ -49,7 +49,7 @@ pub struct Settings {
     pub addresses: Vec<IpAddr>,
     /// Its port.
     pub port: u16,
-    /// Which run of this node this is: random.
+    /// A random number that identifies this run of the node.
     pub incarnation: u64,
 }
 
@@ -153,7 +153,7 @@ impl Nodes {
         taken
     }
 
-    /// Does what the time asks for, and tells what happened.
+    /// Runs the timers that are due, and reports to the engine and the log what happened.
     pub fn turn(&mut self, engine: &mut Engine, now: Instant) {
         self.listen(engine, now);
         if let Seals::Lead(lead) = &mut self.seals
@@ -218,7 +218,7 @@ impl Nodes {
         self.turn(engine, now);
     }
 
-    /// Tells the peers that this node stops.
+    /// Announces to the peers that this node stops.
     pub fn leave(&mut self, engine: &mut Engine, now: Instant) {
         engine.handle(now, Input::Leaving);
         self.transmit(engine, now, BYES_MAX);

@@ -13,8 +13,8 @@
 //! [`Secure::poll_timeout`].
 //!
 //! A node with several shards has one `Secure`, which includes the lane of one shard. Each other shard has a
-//! [`Branch`] with a [`Lane`] of its own, which follows the sessions ([`Secure::poll_changed`], [`Secure::keys_of`]), and
-//! reports to [`Secure::on_opened`] what it opened that says something new.
+//! [`Branch`] with a [`Lane`] of its own, which follows the sessions ([`Secure::poll_changed`], [`Secure::keys_of`]),
+//! and reports to [`Secure::on_opened`] what it opened that says something new.
 //!
 //! Checks of a datagram before any key is used, cheapest first: first byte and length; session index (data) or mac1
 //! (handshakes); replay; rate.
@@ -105,7 +105,7 @@ pub mod limit {
     pub const PEER_EVENTS_MAX: usize = 1024;
 }
 
-/// Which peer: a place in the table, below [`PEERS_MAX`]. It stays while the peer is configured.
+/// Identifies a peer: a place in the table, below [`PEERS_MAX`]. It stays while the peer is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(u8);
 
@@ -158,9 +158,9 @@ pub enum Event {
     /// A peer is there: a session is agreed on, and [`Secure::seal`] works. It also comes when another incarnation of a
     /// peer that is there takes its place.
     PeerUp {
-        /// Which one.
+        /// The peer.
         peer: PeerId,
-        /// Which run of it.
+        /// Identifies the run of the peer.
         incarnation: u64,
         /// The version that both speak.
         version: u8,
@@ -168,40 +168,40 @@ pub enum Event {
         features: u64,
         /// How many shards it has.
         shards: u8,
-        /// Where it is.
+        /// The address that it sends from.
         address: SocketAddr,
     },
     /// A peer that was there is not.
     PeerDown {
-        /// Which one.
+        /// The peer.
         peer: PeerId,
-        /// Why.
+        /// The reason.
         reason: Down,
     },
     /// A peer sends from an address that is none of those configured (R5.8).
     OtherAddress {
-        /// Which one.
+        /// The peer.
         peer: PeerId,
         /// From where.
         address: SocketAddr,
     },
     /// A peer's key with another name (R4.2).
     OtherName {
-        /// Whose key.
+        /// The peer with that key.
         peer: PeerId,
         /// What it calls itself.
         called: Name,
     },
     /// A peer speaks none of our versions (R5.10).
     NoVersion {
-        /// Which one.
+        /// The peer.
         peer: PeerId,
         /// Its lowest and highest version.
         versions: (u8, u8),
     },
     /// Datagrams were refused; at most once a minute and kind (R5.9).
     Refused {
-        /// Why.
+        /// The kind of refusal.
         kind: Refusal,
         /// How many since the last such event.
         count: u64,
@@ -213,9 +213,9 @@ pub enum Event {
 /// Why a peer is not there any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Down {
-    /// Nothing was heard of it.
+    /// The peer was silent for too long.
     Silent,
-    /// It said that it goes.
+    /// The peer announced that it leaves.
     Left,
     /// Its key grew too old, and no other could be agreed on.
     Expired,
@@ -226,13 +226,13 @@ pub enum Down {
 /// How a peer is, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// What it is called.
+    /// The peer's name.
     pub name: Name,
     /// The key that it is known by: of the present session, else the first one configured.
     pub key: PublicKey,
     /// Where the handshakes stand.
     pub state: State,
-    /// Where data goes.
+    /// The address that data is sent to.
     pub address: Option<SocketAddr>,
     /// When the present session began.
     pub since: Option<Instant>,
@@ -245,7 +245,7 @@ pub struct Standing {
 pub struct Sealed {
     /// Its length.
     pub len: usize,
-    /// Where it goes.
+    /// The address that it is sent to.
     pub to: SocketAddr,
 }
 
@@ -366,7 +366,7 @@ impl Secure {
         Some((next.to, next.len))
     }
 
-    /// What happened.
+    /// The next event for the engine and the log.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop()
     }

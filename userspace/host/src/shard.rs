@@ -107,7 +107,7 @@ pub struct Parts {
     pub writer: KernelWriter,
     /// Empties the kernel's tables.
     pub purger: Purger,
-    /// Where lines go.
+    /// Writes the log.
     pub log: Arc<Log>,
     /// What can change while it runs.
     pub tuning: Tuning,
@@ -115,7 +115,7 @@ pub struct Parts {
     pub poll: Option<Duration>,
     /// Whether the kernel keeps events that the source has no room for.
     pub reliable: bool,
-    /// Who wants to know of ended flows.
+    /// Receives ended flows.
     pub ends: Option<Ends>,
 }
 
@@ -136,9 +136,9 @@ pub enum Order {
     Resend(oneshot::Sender<Option<Vec<Resend>>>),
     /// Copy out flows of a table.
     Page {
-        /// Which table.
+        /// The table to read.
         side: Side,
-        /// Where to begin.
+        /// The place to begin at.
         from: Place,
         /// Flows at most.
         max: usize,
@@ -147,7 +147,7 @@ pub enum Order {
     },
     /// Copy out expectations of a table.
     Expectations {
-        /// Which table.
+        /// The table to read.
         side: Side,
         /// Where to begin.
         from: ExpectPlace,
@@ -158,23 +158,23 @@ pub enum Order {
     Query(Query),
     /// Something the feed wants of a table.
     Feed {
-        /// Of which shard.
+        /// Number of the shard.
         shard: usize,
-        /// Which table.
+        /// The table to read.
         side: Side,
         /// The command.
         wish: Wish,
     },
     /// The addresses of a peer of version 2 have changed.
     Addresses {
-        /// Which one, in the order of the configuration.
+        /// The peer, in the order of the configuration.
         peer: usize,
         /// Preferred first.
         addresses: Vec<SocketAddr>,
     },
     /// Change settings; says what could not be changed.
     Reconfigure(Box<Change>, oneshot::Sender<Result<(), String>>),
-    /// End.
+    /// Ends the thread.
     Stop,
 }
 
@@ -267,7 +267,7 @@ pub struct Shard {
     began: Instant,
     /// What the engine wants sent and found no room.
     gso: GsoBatch,
-    /// How soon it is tried again.
+    /// How soon sending is tried again.
     link_retry: Duration,
 }
 
@@ -421,7 +421,7 @@ impl Shard {
         })
     }
 
-    /// Carries out some of the waiting orders; `None` when the shard is to end.
+    /// Carries out some of the waiting orders; `None` when the shard must end.
     fn take_orders(&mut self, now: Instant) -> Option<usize> {
         let mut taken = 0;
         while taken < ORDERS_PER_TURN && !self.bell.is_stopped() {
@@ -496,7 +496,7 @@ impl Shard {
         self.engine.handle(now, Input::Command(id, command));
     }
 
-    /// Tells the engine if the source has changed sides.
+    /// Passes a change of the event source to the engine.
     fn tell_source(&mut self, now: Instant) {
         let hears_requests = self.source.hears_requests();
         if hears_requests != self.engine.config().hears_requests {

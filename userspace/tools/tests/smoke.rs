@@ -124,7 +124,7 @@ fn what_cannot_be_written_is_an_error_with_its_cause() {
         let output = Command::new(program).args(args).stdout(full).output().unwrap();
         let said = text(&output.stderr);
         assert!(said.ends_with("write error: No space left on device\n"), "{program}: {said}");
-        // Of `ctflow`, 1 is an answer.
+        // For `ctflow`, 1 is an answer.
         let code = if program.ends_with("ctflow") { 2 } else { 1 };
         assert_eq!(output.status.code(), Some(code), "{program} {args:?}");
     }

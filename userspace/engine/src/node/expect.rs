@@ -25,7 +25,7 @@ pub(super) struct ExpectDump {
     began: Instant,
     /// The first reading, at start, which is not sent to peers.
     first: bool,
-    /// It was asked for again, since when what it showed may be outdated.
+    /// Another dump was requested meanwhile: this one's results may be outdated.
     again: bool,
     /// Operators who wait for it.
     commands: Vec<CommandId>,
@@ -269,7 +269,7 @@ impl Node {
         }
     }
 
-    /// ALARM: tells expectations again, and forgets those of the peer that were not.
+    /// ALARM: sends expectations again, and forgets those of the peer that it did not send again.
     pub(crate) fn look_at_expectations(&mut self, session: &mut impl Peers, now: Instant) {
         let Mode::Alarm { refresh_s, expire_s } = self.config.replication.mode else { return };
         if now < self.expect_look {

@@ -1,12 +1,12 @@
-//! Who seals and opens for a shard: the first one makes the handshakes of all, the others do what it says.
+//! Seals and opens for a shard: the first shard makes the handshakes of all, the others follow its words.
 //!
 //! ```text
 //!   shard 0: Lead --PeerState--> queue of shard 1 --> Follower
 //!                 <--Report----- queue of shard 0 <--
 //! ```
 //!
-//! Both queues have a limit, and an eventfd that wakes the reader. A state that finds no room is counted, and what it is
-//! by then is sent when there is some. A report that is lost is repeated within a second.
+//! Both queues have a limit, and an eventfd that wakes the reader. A state that finds no room is counted, and sent when
+//! there is some, as it is at that time. A report that is lost is repeated within a second.
 
 use crate::bounded::Receiver;
 use crate::orders::{self, Bell, Orders};
@@ -115,7 +115,7 @@ impl Lead {
         self.others.iter_mut().for_each(|other| other.owed[peer.place()] = true);
     }
 
-    /// Tells other shards what they do not know of peers. What finds no room is told the next time.
+    /// Sends other shards what they do not know of peers. A state that finds no room goes the next time.
     pub(super) fn tell_others(&mut self) {
         while let Some(peer) = self.secure.poll_changed() {
             self.owe(peer);
@@ -165,7 +165,7 @@ impl Seals {
         }
     }
 
-    /// What other shards said wakes this one no more: it is about to listen.
+    /// Turns off wake-ups by other shards: this thread is about to look at its queue.
     pub(super) fn hush(&self) {
         match self {
             Self::Lead(lead) if lead.others.is_empty() => {}
@@ -288,7 +288,7 @@ mod tests {
         }
     }
 
-    /// The runs that the follower's engine is told of, 0 for none.
+    /// The runs that the follower's engine knows, 0 for none.
     fn heard(follower: Follower) -> (Follower, Vec<u64>) {
         let (mut seals, mut runs) = (Seals::Follower(Box::new(follower)), Vec::new());
         seals.listen(Instant(1), |news| {

@@ -46,7 +46,7 @@ pub struct Run {
 pub struct Report {
     /// Where it came from.
     pub from: SocketAddr,
-    /// What it was.
+    /// The datagram that was opened.
     pub opened: Opened,
 }
 
@@ -60,7 +60,7 @@ pub struct Branch {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
-    /// Which run of the peer is there, as this shard's engine knows.
+    /// The run of the peer that this shard's engine knows.
     run: Option<Run>,
     address: Option<SocketAddr>,
     /// What was reported last: under which session, from where, when.

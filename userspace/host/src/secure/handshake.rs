@@ -156,7 +156,7 @@ impl Secure {
         let id = opened.peer;
         let Some(peer) = &self.peers[id.place()] else { return };
         let confirms = peer.next.is_some_and(|next| next.index == opened.index);
-        // Between another lane's opening and its telling, the session may have gone.
+        // Between another lane's opening and its report, the session may have gone.
         if !confirms && peer.sessions().all(|session| session.index != opened.index) {
             return;
         }

@@ -1,4 +1,4 @@
-//! The way of data through one shard: seals and opens, and knows nothing of how sessions come to be.
+//! The way of data through one shard: seals and opens, and knows nothing of how sessions begin.
 //!
 //! ```text
 //!   shard 0: Secure (handshakes) --LaneChange--> Lane of shard 0 --- seal, open
@@ -19,9 +19,9 @@ use std::sync::Arc;
 /// What a lane has to know of a session: its keys, and where its datagrams go.
 #[derive(Debug)]
 pub struct Keys {
-    /// Whose it is.
+    /// The peer that they are shared with.
     pub peer: PeerId,
-    /// Which run of the peer is at the other end.
+    /// The run of the peer at the other end.
     pub incarnation: u64,
     /// How many shards the peer has.
     pub shards: u8,
@@ -55,7 +55,7 @@ pub struct PeerKeys {
 /// A data datagram that was opened in place: its text is at [`HEAD_LEN`], `len` bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// Who sealed it.
+    /// The peer that sealed it.
     pub peer: PeerId,
     /// Its stream, from the peer's shard to this one.
     pub stream: Stream,
@@ -63,7 +63,7 @@ pub struct Opened {
     pub number: u64,
     /// Length of what was sealed.
     pub len: usize,
-    /// Under which session, as this node counts them.
+    /// The session, as this node counts them.
     pub(super) index: u32,
     /// Whether nothing sent later in its stream came before it.
     pub(super) newest: bool,
@@ -138,13 +138,13 @@ impl Lane {
         sessions.forget_windows();
     }
 
-    /// For which run of a peer this lane seals.
+    /// The run of a peer for which this lane seals.
     pub(super) fn sealing_run(&self, peer: PeerId) -> Option<u64> {
         let sessions = &self.peers[peer.place()];
         Some(sessions.open[sessions.used?].as_ref()?.keys.incarnation)
     }
 
-    /// Which run of the peer sealed what was opened.
+    /// The run of the peer that sealed what was opened.
     pub(super) fn run_of(&self, opened: &Opened) -> Option<u64> {
         let sessions = &self.peers[opened.peer.place()];
         Some(sessions.open[sessions.place(opened.index)?].as_ref()?.keys.incarnation)

@@ -63,9 +63,9 @@ fn number(key: &FlowKey) -> u16 {
 struct World {
     now: Instant,
     nodes: Vec<Option<Node>>,
-    /// Which pairs do not hear each other.
+    /// Whether pairs of nodes do not hear each other.
     cut: bool,
-    /// Of so many datagrams one is lost; 0: none.
+    /// One of so many datagrams is lost; 0: none.
     loses: u64,
     count: u64,
     hot: bool,
@@ -104,7 +104,7 @@ impl World {
         world
     }
 
-    /// A daemon starts over a kernel, and sessions come to be with those that run.
+    /// A daemon starts over a kernel, and makes sessions with those that run.
     fn start(&mut self, at: usize, kernel: BTreeMap<u16, Flow>) {
         self.count += 1;
         let incarnation = 1_000 - self.count;
@@ -203,7 +203,8 @@ impl World {
         while let Some(sealed) = node.engine.poll_sealed(now, &mut bytes) {
             let to = sealed.peer.index() + usize::from(sealed.peer.index() >= at);
             self.count += 1;
-            // Which ones follow no pattern: where each second is like the last one, nothing would come through by itself.
+            // The lost ones follow no pattern: where each second is like the last one, nothing would come through by
+            // itself.
             let draw = ((self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) * self.loses) >> 24;
             let lost = self.loses != 0 && draw == 0;
             let lost = lost || sealed.len > self.carries;
@@ -317,7 +318,7 @@ impl Node {
     }
 }
 
-/// Which peer of node `at` node `other` is.
+/// The number by which node `at` knows node `other`.
 fn peer_of(at: usize, other: usize) -> PeerId {
     PeerId::at(other - usize::from(other > at))
 }
@@ -418,7 +419,7 @@ fn news_does_not_wait_for_a_bulk_nor_a_bulk_for_news() {
     world.assert_equal("all is told");
 }
 
-/// Who receives fewer datagrams than make an acknowledgement waits for more, and more do not come.
+/// A receiver of fewer datagrams than an acknowledgement needs waits for more, which do not come.
 #[test]
 fn the_datagram_that_closes_the_window_asks_for_an_answer() {
     let mut world = transfer();
@@ -734,7 +735,7 @@ fn an_injected_flow_lives_as_long_as_its_owner_says() {
         288,
         "half of its time is over: it gets it again"
     );
-    // It ends here by itself: the owner says that it lives.
+    // The flow ends here by itself: the owner says that it lives.
     let gone = world.at(1).kernel[&1_000].clone();
     world.kernel(1, Change::Destroy, gone);
     world.run(S(2));

@@ -88,7 +88,7 @@ impl World {
         ports
     }
 
-    /// Those of its kernel.
+    /// The expectations of its kernel.
     fn own(&self, at: usize) -> Vec<u16> {
         let node = self.nodes[at].as_ref().unwrap();
         let mut ports: Vec<u16> = node.expects.keys().map(|key| key.tuple.ports().1).collect();

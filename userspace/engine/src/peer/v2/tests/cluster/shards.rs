@@ -26,7 +26,7 @@ struct World {
     now: Instant,
     nodes: Vec<Vec<Node>>,
     datagrams: Vec<Datagram>,
-    /// Of so many datagrams one is lost; 0: none.
+    /// One of so many datagrams is lost; 0: none.
     loses: u64,
     count: u64,
     heard: Vec<(usize, Event)>,
