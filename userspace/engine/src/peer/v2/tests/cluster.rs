@@ -38,6 +38,9 @@ struct Node {
     expects: BTreeMap<ExpectKey, Expectation>,
     /// The id of the entry that was created last on request.
     last_id: u32,
+    /// How late the kernel's events about requests are, and those that are on their way.
+    late: Duration,
+    events: Vec<(Instant, Change, Flow, Origin)>,
 }
 
 /// The flow with this number, in this state of TCP.
@@ -124,7 +127,15 @@ impl World {
         let config = Config { cluster, expectations, ..Config::default() };
         let engine = Engine::new(config, self.now);
         let expects = BTreeMap::new();
-        self.nodes[at] = Some(Node { engine, incarnation, kernel, expects, last_id: 1_000 });
+        self.nodes[at] = Some(Node {
+            engine,
+            incarnation,
+            kernel,
+            expects,
+            last_id: 1_000,
+            late: Duration::ZERO,
+            events: Vec::new(),
+        });
         for other in 0..self.nodes.len() {
             self.connect(at, other);
         }
@@ -311,9 +322,19 @@ impl Node {
             }
             self.engine.handle(now, Input::KernelSettled { token });
             if let Some((event, flow)) = told {
-                let stamp = Stamp::InOrder;
-                self.engine.handle(now, Input::Kernel { event, flow, origin, stamp });
+                self.events.push((now + self.late, event, flow, origin));
             }
+            self.hear(now);
+        }
+        self.hear(now);
+    }
+
+    /// The kernel's events that are due come in.
+    fn hear(&mut self, now: Instant) {
+        while self.events.first().is_some_and(|(due, ..)| *due <= now) {
+            let (_, event, flow, origin) = self.events.remove(0);
+            let stamp = Stamp::InOrder;
+            self.engine.handle(now, Input::Kernel { event, flow, origin, stamp });
         }
     }
 }
