@@ -175,7 +175,7 @@ fn nodes_of_version_2_hold_the_same_after_the_last_fault() {
     let verbose = runs::replayed().is_some();
     let (mut count, mut failures, mut slowest) = (0, Vec::new(), [0_u64; HEAL_S as usize + 1]);
     let mut long = [0, 0];
-    for seed in runs::seeds_of_mesh() {
+    for seed in runs::seeds(runs::ALL) {
         count += 1;
         match run((seed, Kind::of(seed)), verbose) {
             Ok(run) => {

@@ -61,22 +61,14 @@ fn base() -> u64 {
     number("CTFLOW_SIM_BASE").unwrap_or(0)
 }
 
-/// The seeds of a test of version 1.
-pub(crate) fn seeds(share: Share) -> impl Iterator<Item = u64> {
-    seeds_from(base(), share)
-}
-
-/// The seeds of the mesh: a range of its own where `CTFLOW_SIM_MESH_BASE` gives its first one.
-pub(crate) fn seeds_of_mesh() -> impl Iterator<Item = u64> {
-    seeds_from(number("CTFLOW_SIM_MESH_BASE").unwrap_or_else(base), ALL)
-}
-
-fn seeds_from(first: u64, (times, one_in): Share) -> Range<u64> {
+/// The seeds of a test.
+pub(crate) fn seeds((times, one_in): Share) -> impl Iterator<Item = u64> {
     let count = number("CTFLOW_SIM_SEEDS").unwrap_or(200);
-    match replayed() {
+    let range: Range<u64> = match replayed() {
         Some(seed) => seed..seed + 1,
-        None => first..first + count.saturating_mul(times).div_ceil(one_in),
-    }
+        None => base()..base() + count.saturating_mul(times).div_ceil(one_in),
+    };
+    range
 }
 
 /// One run; its hash.
