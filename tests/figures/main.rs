@@ -5,10 +5,7 @@
 //! Events are those that requests by ctnetlink cause, which the source `netlink` receives; opens have three:
 //! SYN_SENT, SYN_RECV, ESTABLISHED.
 
-mod latency;
-mod repair;
 mod scenario;
-mod shards;
 
 use std::fs;
 use std::process::ExitCode;
@@ -23,14 +20,11 @@ pub(crate) type Figure = (String, &'static str, String);
 /// A scenario: its name, and what it measures.
 type Scenario = (&'static str, fn() -> Vec<Figure>);
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 4] = [
     ("wan", scenario::wan),
     ("bulk", scenario::bulk),
     ("sync-paced", scenario::paced),
     ("mesh", scenario::mesh),
-    ("latency", latency::latency),
-    ("repair", repair::repair),
-    ("shards", shards::shards),
 ];
 
 fn main() -> ExitCode {
