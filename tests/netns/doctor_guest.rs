@@ -72,6 +72,18 @@ fn functions_at_the_hooks_say_whether_packets_are_tracked() {
 }
 
 #[test]
+fn a_module_that_is_not_there_is_loaded_by_the_command() {
+    if !is_guest() {
+        return;
+    }
+    let node = Namespace::current();
+    expect(&node, "/nowhere", "module.conntrack", "ok");
+    // No program listens any more: the tests run one after the other.
+    run("modprobe", &["-r", "nf_conntrack_netlink"]);
+    mends(&node, "/nowhere", "module.conntrack", "error");
+}
+
+#[test]
 fn a_module_that_nobody_loads_at_boot_is_loaded_by_the_command() {
     if !is_guest() {
         return;
