@@ -109,7 +109,9 @@ impl Drop for Machine {
         // Its cgroups stay when its processes have gone.
         let groups = self.files.path().join("groups").display().to_string();
         let of_it = format!("{groups}/ctflow-{}", self.unshare.id());
-        let lines = format!("mount -t cgroup2 none {groups}; find {of_it} -depth -type d -exec rmdir {{}} +");
+        let lines = format!(
+            "mount -t cgroup2 none {groups}; find {of_it} -depth -type d -exec rmdir {{}} +"
+        );
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c", &lines]);
         let _ = command.status();

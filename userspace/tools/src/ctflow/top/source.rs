@@ -43,9 +43,14 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Where it is; `None` if no daemon here is to have one.
+    /// Where its socket is; `None` if no daemon here is to have one.
+    #[must_use]
+    pub fn socket(&self) -> Option<PathBuf> {
+        self.socket.clone().or_else(|| feed::socket(&self.config).ok())
+    }
+
     fn place(&self) -> Option<Place> {
-        let socket = self.socket.clone().or_else(|| feed::socket(&self.config).ok())?;
+        let socket = self.socket()?;
         Some(Place { socket, namespace: if self.is_anywhere { None } else { namespace() } })
     }
 }
@@ -229,6 +234,7 @@ impl Source {
             is_whole: lapse.is_none() && notes.is_empty(),
             lapse,
             held: Some(Held { mirror, turn: turn.number }),
+            passed: turn.passed.into(),
             rated: rates.interval,
             unread,
             uncounted: if counters.is_some() { rates.uncounted } else { flows },
