@@ -162,7 +162,7 @@ impl Listener {
         self.hearing.take(&mut self.engine, now, (heard, stamp), &mut ears);
     }
 
-    /// The end of a turn: what was heard is handed in, and what there is to send is sent.
+    /// The end of a turn: hands in what was received, and sends what the engine has to send.
     fn turn(&mut self) {
         let now = Instant(self.now);
         let mut ears = Ears { origin: |_: u32| Origin::Foreign, ends: None };

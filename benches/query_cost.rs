@@ -43,7 +43,7 @@ fn filters() -> Vec<(&'static str, Expr)> {
     let one = |number: u16| Intervals::new([(number, number)]);
     let zone = Term::Zone { scope: Scope::Any, set: one(5) };
     let port = Term::Port { scope: Scope::Orig, which: Which::Dst, set: one(1) };
-    // All four have to be tested: the last one decides.
+    // All four must be tested: the last one decides.
     let four = [
         Term::Family(FAMILY_IPV4),
         Term::Proto(Intervals::new([(6, 6)])),

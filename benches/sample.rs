@@ -19,7 +19,7 @@ pub(crate) fn tcp_v4(n: u32) -> Flow {
     }
 }
 
-/// The same behind source translation.
+/// A flow behind source translation.
 pub(crate) fn tcp_v4_nat(n: u32) -> Flow {
     let mut flow = tcp_v4(n);
     flow.reply.dst[..4].copy_from_slice(&[203, 0, 113, 1]);

@@ -155,7 +155,7 @@ fn node(of: u8, peers: &[u8]) -> Secure {
             (drawn >> 56) as u8
         });
     };
-    Secure::new(hello, members, (0, false), Box::new(random), START)
+    Secure::new(hello, members, 0, Box::new(random), START)
 }
 
 fn peer(node: &Secure) -> PeerId {

@@ -1,4 +1,5 @@
-//! What a conntrack event message tells a filter: read in place, by the kernel program and by user space alike.
+//! The fields of a conntrack event message that a filter tests: read in place, by the kernel program and by user space
+//! alike.
 //!
 //! `ctnetlink_conntrack_event` (kernel v6.12, `net/netfilter/nf_conntrack_netlink.c`) always writes the original tuple
 //! first, the reply tuple second, and in each the addresses in front of the protocol. Every attribute header is
@@ -62,7 +63,7 @@ const SOURCE: usize = 12;
 /// More attributes than an event has.
 const ATTRIBUTES_MAX: usize = 24;
 
-/// What a message tells, into `subject`, which must be [`Subject::NOTHING`]. With `far`, also what lies behind the
+/// Reads a message's fields into `subject`, which must be [`Subject::NOTHING`]. With `far`, also those behind the
 /// tuples. `None` if it is not an event about a flow, or does not look as expected; `subject` then holds anything.
 #[must_use]
 #[inline(always)]
@@ -126,7 +127,7 @@ fn tuples<B: Bytes + ?Sized, const A: usize>(
         tuple.l4 = [a, b, c, d];
     }
     let reply = TUPLE + len;
-    // A zone of the original direction alone tells flows apart as one of both directions does.
+    // A zone of the original direction alone separates flows as well as one of both directions does.
     if zone < reply {
         header(bytes, zone, CTA_TUPLE_ZONE)?;
         subject.key.zone = u16::from_be_bytes(bytes.load(zone + 4)?);
@@ -146,7 +147,7 @@ fn header<B: Bytes + ?Sized>(bytes: &B, at: usize, kind: u16) -> Option<usize> {
     (kind_at(&head, 0) == kind).then_some(len_at(&head, 0))
 }
 
-/// Goes through the attributes behind the tuples. A message that ends as it should tells that what it lacks is zero:
+/// Goes through the attributes behind the tuples. In a message that ends as it should, a missing zone or mark is zero:
 /// the kernel leaves out a zone or a mark of 0.
 #[inline(always)]
 fn walk<B: Bytes + ?Sized>(bytes: &B, from: usize, end: usize, subject: &mut Subject) {

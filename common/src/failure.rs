@@ -18,7 +18,7 @@ pub const WORDS_LEN: usize = 40;
 /// Bytes of the ring.
 pub const RING_BYTES: u32 = 256 << 10;
 
-/// Why something failed.
+/// The reason of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Reason {
@@ -28,7 +28,7 @@ pub enum Reason {
     Evicted = 2,
     /// A packet that begins a flow was dropped: another flow has its identity, or the identity of its answers.
     InsertFailed = 3,
-    /// The same, but the packet was given to the other flow.
+    /// A packet that begins a flow clashed with another flow, and was given to that one.
     ClashResolved = 4,
     /// A packet that begins a flow was dropped: a chain of the kernel's hash table was too long.
     ChainTooLong = 5,
@@ -149,7 +149,7 @@ pub struct FailureRecord {
     pub family: u8,
     /// IP protocol number.
     pub proto: u8,
-    /// Zero.
+    /// Always zero.
     pub reserved: u8,
     /// CPU it happened on.
     pub cpu: u16,

@@ -1,7 +1,8 @@
-//! Which flows count: the settings of a filter, and the one decision that the kernel and user space must make alike.
+//! Decides which flows count: the settings of a filter, and the one decision that the kernel and user space must make
+//! alike.
 //!
-//! A [`Subject`] is what is known of a flow: an event message tells it (`event`), a packet's `nf_conn`, or a flow of a
-//! table. What it does not tell is not judged: it passes, and who knows more decides.
+//! A [`Subject`] holds the known fields of a flow, from an event message (`event`), a packet's `nf_conn`, or a flow of
+//! a table. A test of a field that it lacks passes, and the caller that knows more decides.
 //!
 //! ```text
 //!  meant   protocol, addresses, ports, zone, sample    a flow keeps these for life: all its events pass, or none
@@ -31,7 +32,7 @@ pub const MARKS_MAX: usize = 16;
 pub struct MarkTest {
     /// What the bits are.
     pub value: u32,
-    /// Which bits.
+    /// The bits to compare.
     pub mask: u32,
 }
 
@@ -67,7 +68,7 @@ pub struct FilterConfig {
     pub age_ns: u64,
     /// One bit per IP protocol number: bit `n % 64` of word `n / 64`.
     pub protocols: [u64; 4],
-    /// Marks.
+    /// The marks that the filter tests.
     pub marks: [MarkTest; MARKS_MAX],
 }
 
@@ -81,7 +82,7 @@ pub enum Numbers {
     SourcePorts = 0,
     /// Destination ports of the original direction.
     DestinationPorts = 1,
-    /// Zones.
+    /// The sets of zones.
     Zones = 2,
 }
 
@@ -109,7 +110,7 @@ pub trait Sets {
     fn hold_number(&self, set: Numbers, number: u16) -> bool;
 }
 
-/// Which fields of a flow a message carried beyond its original tuple. One bit each.
+/// The fields of a flow that a message carried beyond its original tuple. One bit each.
 pub mod known {
     /// `reply_src`.
     pub const REPLY: u32 = 1;
@@ -184,7 +185,7 @@ impl FilterConfig {
         true
     }
 
-    /// The same, switched on if it can refuse anything.
+    /// The same settings, switched on if they can refuse anything.
     #[must_use]
     pub const fn switched(mut self) -> Self {
         let modes = self.protocol_mode | self.ipv4_mode | self.ipv6_mode | self.source_port_mode;
@@ -194,7 +195,7 @@ impl FilterConfig {
         self
     }
 
-    /// Whether it asks for more than the tuples tell.
+    /// Whether the filter tests more than the tuples.
     #[must_use]
     #[inline(always)]
     pub const fn looks_far(&self) -> bool {

@@ -60,7 +60,7 @@ pub struct PacketRecord {
     pub proto: u8,
     /// What else there is, bits of [`ext`].
     pub ext: u8,
-    /// Zero.
+    /// Always zero.
     pub reserved: [u8; 6],
 }
 
@@ -78,16 +78,16 @@ pub mod ext {
     pub const SYNPROXY: u8 = 1 << 3;
 }
 
-/// Which directions a zone is of (`NF_CT_ZONE_DIR_ORIG`, `NF_CT_ZONE_DIR_REPL`).
+/// The directions that a zone is of (`NF_CT_ZONE_DIR_ORIG`, `NF_CT_ZONE_DIR_REPL`).
 pub mod zone_dir {
     /// The original one.
     pub const ORIG: u8 = 1 << 0;
-    /// That of the answers.
+    /// The direction of the answers.
     pub const REPLY: u8 = 1 << 1;
 }
 
 impl PacketRecord {
-    /// What it tells a filter.
+    /// The fields that a filter tests.
     #[must_use]
     #[inline(always)]
     pub fn subject(&self) -> Subject {
@@ -151,13 +151,13 @@ pub mod counter {
     pub const RECORDED: u32 = 2;
     /// Outcome: news that the filter refuses.
     pub const FILTERED: u32 = 3;
-    /// Outcome: news that found no room. The next packet of the flow tells it.
+    /// Outcome: news that found no room. The next packet of the flow reports it.
     pub const LOST_FULL: u32 = 4;
     /// Outcome: news on a CPU that has no ring.
     pub const LOST_NO_RING: u32 = 5;
     /// A second report, because the flow changed during the first (not an outcome).
     pub const REPEATED: u32 = 6;
-    /// The same, but there was no room (not an outcome). The next packet of the flow tells it.
+    /// News that the hook repeated found no room (not an outcome). The next packet of the flow reports it.
     pub const REPEAT_LOST: u32 = 7;
     /// How many counters there are.
     pub const COUNT: u32 = 8;

@@ -117,7 +117,7 @@ pub fn look(ctx: *const NfContext) {
     }
 }
 
-/// Reports a flow, twice if it changes meanwhile; returns what its slot is to hold.
+/// Reports a flow, twice if it changes meanwhile; returns the new contents of its slot.
 #[inline(always)]
 fn tell(conn: Conn, state: &State, tag: u64, word: u64) -> (Outcome, u64) {
     let outcome = conn.report(state);
@@ -307,9 +307,9 @@ impl State {
     }
 }
 
-/// Where a flow's signature lies, and what tells the flow from others that fall there: the product with an odd number
-/// can be undone, so slot number and tag together are the address. Addresses of flows differ in their low 48 bits,
-/// because no machine has more memory than that, and their last three bits are zero.
+/// The slot of a flow's signature, and the tag that distinguishes the flow from others of that slot: the product with
+/// an odd number can be undone, so slot number and tag together are the address. Addresses of flows differ in their low
+/// 48 bits, because no machine has more memory than that, and their last three bits are zero.
 #[inline(always)]
 fn place(at: u64) -> (u32, u64) {
     const BITS: u32 = 45;

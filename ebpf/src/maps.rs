@@ -27,7 +27,7 @@ pub struct Scratch {
     pub busy: u64,
     /// The start of the message.
     pub bytes: Message,
-    /// What it tells.
+    /// The fields of the message.
     pub subject: Subject,
     /// Never written, so all zero. Copying this is done in place; to clear memory, the compiler calls a loop, which the
     /// kernel refuses to who may load programs but not read its memory (no `CAP_PERFMON`).
@@ -50,7 +50,7 @@ pub static COUNTERS: PerCpuArray<u64, { counter::COUNT as usize }> = PerCpuArray
 #[btf_map]
 pub static ARMED: Array<u64, { shape::RINGS_MAX as usize }, MMAPABLE> = Array::new();
 
-/// What passes.
+/// The settings of the filter.
 #[btf_map]
 pub static FILTER: Array<FilterConfig, 1> = Array::new();
 

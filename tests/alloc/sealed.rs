@@ -34,7 +34,7 @@ fn node(of: u8) -> Secure {
             drawn
         });
     };
-    Secure::new(hello, members, (0, false), Box::new(random), NOW)
+    Secure::new(hello, members, 0, Box::new(random), NOW)
 }
 
 fn seal(node: &mut Secure, number: u64, datagram: &mut [u8]) {

@@ -217,7 +217,7 @@ fn an_update_that_changes_nothing_is_no_event() {
     let mut child = side.listening(&script::words("-E -e UPDATES"));
     // Made while a listener is there: the kernel gives no events to a flow that began before.
     side.prepare("states");
-    // Not by `output`, whose files the listener has.
+    // `output` would add its own files, and the listener has those.
     let update = |change: &str| {
         let words = script::words(&format!("-U -p tcp -s 10.0.0.9 {change}"));
         side.within(|| Command::new(side.program()).args(words).output().expect("it starts"))
@@ -305,7 +305,7 @@ fn a_listener_whose_output_is_gone_ends() {
     }
 }
 
-/// Who changed a flow is named, as long as it is there to be found.
+/// Events name the program that changed a flow, as long as it is there to be found.
 #[test]
 fn events_name_the_program_that_caused_them() {
     let side = ours();

@@ -17,7 +17,7 @@ pub(crate) struct Deviation {
 /// Command lines that differ on purpose, and what differs.
 #[derive(Debug)]
 pub(crate) struct Kind {
-    /// As it is written.
+    /// The line of the ledger.
     pub(crate) text: String,
     aspects: Vec<Aspect>,
     /// The table it is about, if not about all.
@@ -25,7 +25,7 @@ pub(crate) struct Kind {
     pattern: String,
 }
 
-/// What differs.
+/// An aspect in which the outputs differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Aspect {
     /// `exit`, `stdout`, `stderr` or `table`.
@@ -54,7 +54,7 @@ impl Kind {
         self.table.as_deref()
     }
 
-    /// What differs.
+    /// The aspects that differ.
     pub(crate) fn aspects(&self) -> &[Aspect] {
         &self.aspects
     }

@@ -33,7 +33,7 @@ pub(crate) type Subject = (&'static str, Option<&'static str>);
 const CONNTRACK: Subject =
     ("conntrack", Some(concat!(env!("CARGO_MANIFEST_DIR"), "/cli/differences.txt")));
 
-/// What was found.
+/// The result of a comparison.
 #[derive(Debug)]
 pub(crate) struct Account {
     subject: Subject,
@@ -42,7 +42,7 @@ pub(crate) struct Account {
     equal: usize,
     /// Differences that are not listed as they are.
     unlisted: Vec<String>,
-    /// How many are listed.
+    /// How many differences are listed.
     met_lines: usize,
     /// Patterns that a difference fits.
     met: BTreeSet<String>,

@@ -84,7 +84,7 @@ fn mask(line: &str) -> Masked {
     }
     text = without_stamp(&text);
     if text.starts_with("cpu=") && text.contains('\t') {
-        // Which processor did how much is chance.
+        // The share of each processor is chance.
         text = replaced(&text, "=", digits);
     }
     // The original looks for the program in /proc, where it may have gone by then.
@@ -92,7 +92,7 @@ fn mask(line: &str) -> Masked {
         text.truncate(at);
     }
     text = between(&text, "<when>", "</when>").replace("\"progname\":\"conntrack\",", "");
-    // Which entry is the last one of a JSON array is chance.
+    // The last entry of a JSON array is chance.
     if text.starts_with('{') {
         text.truncate(text.trim_end_matches(',').len());
     }

@@ -58,7 +58,7 @@ fn work_through(program: &Path, lines: &[Line]) -> Vec<Done> {
     let mut done = Vec::new();
     for line in lines {
         if line.reset {
-            // Who watches a slow machine sees that it goes on.
+            // The reader of a slow machine's output sees that it goes on.
             println!("{}: {}", program.display(), line.place);
             namespace = Namespace::new();
             // Fails where there are no helpers.
@@ -101,7 +101,7 @@ fn objects() -> String {
         + &defaults()
 }
 
-/// Of the calling thread's namespace.
+/// The defaults of the calling thread's namespace.
 fn defaults() -> String {
     let folder = "/proc/sys/net/netfilter";
     let entries = fs::read_dir(folder).expect("conntrack is there");

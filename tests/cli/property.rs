@@ -63,7 +63,7 @@ fn of_json(flow: &Value) -> Vec<String> {
     let mut pairs = Vec::new();
     for direction in ["orig", "reply"] {
         let members = flow[direction].as_object().expect("an object");
-        // XML does not tell what identifies ICMP.
+        // XML does not carry the fields that identify ICMP.
         let members =
             members.iter().filter(|(name, _)| !["type", "code", "id"].contains(&name.as_str()));
         pairs.extend(

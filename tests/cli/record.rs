@@ -13,7 +13,7 @@ const MARK: &str = "## ";
 pub(crate) struct Record(BTreeMap<String, String>);
 
 impl Record {
-    /// That of a file.
+    /// Reads the record of a file.
     pub(crate) fn read(path: &str) -> Self {
         let text = fs::read_to_string(path).unwrap_or_default();
         let records = text.split(MARK).skip(1).filter_map(|record| record.split_once('\n'));

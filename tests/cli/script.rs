@@ -14,11 +14,11 @@
 /// One command line.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// As it is written.
+    /// The line of the script.
     pub(crate) text: String,
     /// Where it is written.
     pub(crate) place: String,
-    /// Whether the table has to be prepared before it.
+    /// Whether the table must be prepared before it.
     pub(crate) reset: bool,
     /// The table it began with.
     pub(crate) table: String,

@@ -104,7 +104,7 @@ impl Side {
         done
     }
 
-    /// The same as words, for tests that look at the output themselves.
+    /// Runs the program with these words as arguments, for tests that look at the output themselves.
     pub(crate) fn output(&self, args: &str, stdin: &str) -> Done {
         let file = self.path("given");
         fs::write(&file, stdin).expect("a file can be written");
@@ -141,7 +141,7 @@ impl Side {
         self.listening_into(args, out.into())
     }
 
-    /// The same with another standard output.
+    /// Starts a listener with another standard output.
     pub(crate) fn listening_into(&self, args: &[String], out: Stdio) -> Child {
         let given = self.path("given");
         fs::write(&given, "").expect("a file can be written");
@@ -177,7 +177,7 @@ impl Side {
         self.end(child)
     }
 
-    /// Where it is.
+    /// The namespace that it works in.
     pub(crate) const fn namespace(&self) -> &Namespace {
         &self.namespace
     }
@@ -257,7 +257,7 @@ impl Side {
         Done { exit: status.code().unwrap_or(-1), stdout, stderr, table: String::new() }
     }
 
-    /// Lets things happen once the program listens, and interrupts it when it has heard of them.
+    /// Runs `given` once the program listens, and interrupts the program when it has received the events.
     fn listen(&self, child: &mut Child, given: &str) {
         let mut ended = || child.try_wait().expect("it is our child").is_some();
         wait_until("the program listens", || ended() || !listeners().is_empty());

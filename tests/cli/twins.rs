@@ -58,7 +58,7 @@ impl Twins {
 }
 
 impl Pair {
-    /// What both did.
+    /// A result of each program.
     pub(crate) const fn new(ours: Done, theirs: Done) -> Self {
         Self { ours, theirs }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tests::netns::Namespace;
 use tests::wait::wait_until;
 
-/// How many.
+/// How many connections.
 pub(crate) const COUNT: usize = 1000;
 const PORT: u16 = 9000;
 /// One round of all connections begins so long after the last one began.

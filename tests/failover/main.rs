@@ -25,14 +25,14 @@ use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Brand, Files};
 use tests::mesh::Members;
 use tests::netns::nft;
-use tests::wait::wait_until;
+use tests::wait::{wait_or_tell, wait_until};
 
 /// What the routers' files are called.
 const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Two nodes of ours over version 1, behind a gate.
 const GATED: Setup = Setup { version: 1, nodes: 2, brand: Brand::Ours, inject: false, gate: true };
 
-/// What was seen.
+/// The observations of one run.
 struct Seen {
     outcome: Outcome,
     /// Resets that came to the client and to the server.
@@ -74,7 +74,14 @@ fn play(setup: Setup) -> Seen {
     first.wait_primary();
     wait_until("the last one gives the addresses back", || !last.has_addresses());
     connections.wait_for_talk();
-    wait_until("it knows all connections again", || last.replicas() >= connections.living());
+    let differs = || {
+        let (known, living) = (last.replicas(), connections.living());
+        if known >= living { Ok(()) } else { Err((known, living)) }
+    };
+    wait_or_tell(differs, |(known, living)| {
+        let states = [&first, &last].map(Router::state).join("\n");
+        format!("the last one knows {known} of {living} connections again\n{states}")
+    });
     // Closing resets nothing by itself, but it is not what is counted.
     let resets = network.resets();
     let outcome = connections.close();

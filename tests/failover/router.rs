@@ -17,9 +17,9 @@ use tests::wait::wait_until;
 pub(crate) struct Setup {
     /// The version of the protocol.
     pub(crate) version: u8,
-    /// How many there are.
+    /// How many nodes there are.
     pub(crate) nodes: usize,
-    /// Whose conntrackd.
+    /// The maker of conntrackd.
     pub(crate) brand: Brand,
     /// Whether flows of the peer go straight into the kernel (`DisableExternalCache`).
     pub(crate) inject: bool,
@@ -32,7 +32,7 @@ pub(crate) struct Router<'a> {
     namespace: &'a Namespace,
     inject: bool,
     pub(crate) daemon: Daemon<'a>,
-    /// The daemon that is to take its place, which runs beside it.
+    /// The daemon that will take its place, which runs beside it.
     pub(crate) beside: Option<Daemon<'a>>,
     pub(crate) keepalived: Keepalived,
 }
@@ -102,13 +102,18 @@ impl<'a> Router<'a> {
         text.lines().filter(|flow| flow.contains("ESTABLISHED")).count()
     }
 
+    /// How its daemon stands, as JSON.
+    pub(crate) fn state(&self) -> String {
+        self.daemon.ask(&["-s", "json"])
+    }
+
     /// Waits until it has taken the addresses and done everything a new primary does.
     pub(crate) fn wait_primary(&self) {
         wait_until("it takes the addresses", || self.has_addresses());
         wait_until("its script ends", || self.keepalived.said("conntrackd -B"));
     }
 
-    /// What it has to say about a failure.
+    /// The logs, for the text of a failure.
     pub(crate) fn logs(&self) -> String {
         format!("{}{}{}", self.daemon.log(), self.keepalived.log(), self.keepalived.script_log())
     }
@@ -166,7 +171,7 @@ impl Keepalived {
         Self { child, folder }
     }
 
-    /// Which daemon its scripts ask from here on.
+    /// Sets the daemon that its scripts ask from here on.
     fn ask_of(&self, daemon: &Daemon<'_>) {
         ask_of(&self.folder, daemon);
     }
@@ -217,8 +222,8 @@ impl Drop for Keepalived {
     }
 }
 
-/// Puts a daemon's program, its configuration and what tells whether it is ready where the scripts of a keepalived look
-/// for them. Each file changes at once: a script may be running.
+/// Puts a daemon's program, its configuration and the command that asks whether it is ready where the scripts of a
+/// keepalived look for them. Each file changes at once: a script may be running.
 fn ask_of(folder: &Path, daemon: &Daemon<'_>) {
     let replace = |name: &str, put: &dyn Fn(&Path)| {
         let new = folder.join(format!("{name}.new"));

@@ -46,7 +46,7 @@ fn is_equal(daemon: &Daemon<'_>, peer: usize) -> bool {
     said.status.success()
 }
 
-/// What there is to take a step.
+/// Everything that a step of the upgrade needs.
 struct Way<'a, 'b> {
     /// The primary and the standby.
     routers: &'b mut [Router<'a>; 2],

@@ -5,7 +5,10 @@
 //! Events are those that requests by ctnetlink cause, which the source `netlink` receives; opens have three:
 //! SYN_SENT, SYN_RECV, ESTABLISHED.
 
+mod latency;
+mod repair;
 mod scenario;
+mod shards;
 
 use std::fs;
 use std::process::ExitCode;
@@ -20,11 +23,14 @@ pub(crate) type Figure = (String, &'static str, String);
 /// A scenario: its name, and what it measures.
 type Scenario = (&'static str, fn() -> Vec<Figure>);
 
-const SCENARIOS: [Scenario; 4] = [
+const SCENARIOS: [Scenario; 7] = [
     ("wan", scenario::wan),
     ("bulk", scenario::bulk),
     ("sync-paced", scenario::paced),
     ("mesh", scenario::mesh),
+    ("latency", latency::latency),
+    ("repair", repair::repair),
+    ("shards", shards::shards),
 ];
 
 fn main() -> ExitCode {

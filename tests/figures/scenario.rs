@@ -1,4 +1,4 @@
-//! What is measured.
+//! The scenarios that are measured.
 
 use crate::Figure;
 use ctnetlink::flow::{Known, ProtoState, Status, TcpState};
@@ -26,7 +26,7 @@ const SECONDS: u32 = 8;
 const TOGETHER: u32 = 8;
 
 /// How long it takes until `done`.
-fn until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
     let began = Instant::now();
     while !done() {
         assert!(began.elapsed() < PATIENCE, "this did not come true: {what}");
@@ -36,7 +36,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
 }
 
 /// CPU time of all threads of a daemon, in seconds.
-fn cpu_s(daemon: &Daemon<'_>) -> f64 {
+pub(crate) fn cpu_s(daemon: &Daemon<'_>) -> f64 {
     let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("it runs");
     let ns = tasks.flatten().filter_map(|task| {
         let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
@@ -54,20 +54,20 @@ fn sent_bytes(node: &Namespace) -> u64 {
     cables.filter_map(|link| link["stats64"]["tx"]["bytes"].as_u64()).sum()
 }
 
-fn peer(daemon: &Daemon<'_>, name: &str) -> serde_json::Value {
+pub(crate) fn peer(daemon: &Daemon<'_>, name: &str) -> serde_json::Value {
     let status = daemon.status();
     let peers = status["peers"].as_array().expect("a list of peers");
     peers.iter().find(|peer| peer["name"] == name).expect("it is a peer").clone()
 }
 
 /// Whether a daemon has so many flows of a peer and knows that it is all.
-fn is_equal(daemon: &Daemon<'_>, name: &str, flows: u32) -> bool {
+pub(crate) fn is_equal(daemon: &Daemon<'_>, name: &str, flows: u32) -> bool {
     let peer = peer(daemon, name);
     peer["flows"] == flows && peer["equal"] == true
 }
 
 /// UDP flows of clients all over the place: what the record before has says little of the next one.
-fn scattered(flows: u32) -> Vec<Flow> {
+pub(crate) fn scattered(flows: u32) -> Vec<Flow> {
     let flow = |n: u32| {
         // An odd factor gives each number another one.
         let mixed = n.wrapping_mul(0x009e_3779) & 0x00ff_ffff;
@@ -79,11 +79,11 @@ fn scattered(flows: u32) -> Vec<Flow> {
     (0..flows).map(flow).collect()
 }
 
-fn sized(conf: &str) -> String {
+pub(crate) fn sized(conf: &str) -> String {
     swap(conf, "HashLimit 262144", "HashLimit 1200000").replace("HashSize 16384", "HashSize 262144")
 }
 
-fn seconds(time: Duration) -> String {
+pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }
 

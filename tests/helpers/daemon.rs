@@ -145,8 +145,8 @@ fn ours_takes_the_place_of_the_original_and_it_takes_ours() {
     }
 }
 
-/// What is asked of a daemon that serves helpers alone; of `-s runtime` all but how long it has run, and what ours
-/// tells beyond the original.
+/// The answers of a daemon that serves helpers alone; of `-s runtime` all but how long it has run, and the lines
+/// that ours prints beyond the original.
 fn answers(daemon: &Daemon<'_>) -> Vec<String> {
     let asked: [&[&str]; 7] = [
         &["-s"],
@@ -165,7 +165,7 @@ fn answers(daemon: &Daemon<'_>) -> Vec<String> {
     asked.map(text).to_vec()
 }
 
-/// `AF_INET6`.
+/// `AF_INET6`: the address family of IPv6.
 const V6: u16 = 10;
 
 fn enabled(name: &str, l3_protocol: u16) -> Option<bool> {

@@ -77,7 +77,7 @@ fn a_daemon_for_ssdp_and_mdns_alone_helps_a_machine_that_asks() {
     for name in ["mdns", "ssdp"] {
         let key = HelperKey { name: name.into(), l3_protocol: 2, l4_protocol: 17 };
         let policy = key.known_policy().expect("it is known");
-        // It may be there from another test.
+        // The helper may be there from another test.
         let added = Client::open().and_then(|mut client| client.add_helper(&key, policy));
         drop(added);
     }

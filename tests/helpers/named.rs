@@ -193,6 +193,6 @@ fn rpc(stage: &Stage, nat: Nat, protocol: u8, by: Call) {
         let (len, from) = client.recv_from(&mut bytes).expect("the answer passes");
         assert_eq!((&bytes[..len], from.ip()), (&b"fine"[..], IpAddr::from(nat.server())));
     }
-    // It outlives its first flow.
+    // The expectation outlives its first flow.
     stage.router.sh("conntrack -F expect");
 }

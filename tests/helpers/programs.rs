@@ -151,7 +151,7 @@ fn rpcinfo(stage: &Stage, nat: Nat) {
     stage.router.sh("conntrack -F expect");
 }
 
-/// Tells the port mapper of NFS version 3 over UDP (`PMAPPROC_SET`, RFC 1833).
+/// Registers NFS version 3 over UDP with the port mapper (`PMAPPROC_SET`, RFC 1833).
 fn is_registered(local: &UdpSocket, port: u16) -> bool {
     let words = [7, 0, 2, 100_000, 2, 1, 0, 0, 0, 0, 100_003, 3, 17, port.into()];
     let _ = local.send_to(words.map(u32::to_be_bytes).as_flattened(), "127.0.0.1:111");

@@ -6,13 +6,13 @@ use std::fs;
 /// Packets of a queue, since it was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Queue {
-    /// Those that wait for a verdict.
+    /// Packets that wait for a verdict.
     pub(crate) waiting: u64,
-    /// Those that the queue had no room for.
+    /// Packets that the queue had no room for.
     pub(crate) no_room: u64,
-    /// Those that the reader's socket had no room for.
+    /// Packets that the reader's socket had no room for.
     pub(crate) no_room_in_socket: u64,
-    /// Those that were given to the reader's socket.
+    /// Packets that were given to the reader's socket.
     pub(crate) shown: u64,
 }
 

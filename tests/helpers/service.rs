@@ -49,7 +49,7 @@ pub(crate) fn succeeds(stage: &Stage, program: &str, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Writes a file that a program is to read; its path.
+/// Writes a file for a program to read; returns its path.
 pub(crate) fn written(files: &Files, name: &str, text: &str) -> String {
     let path = files.path().join(name);
     fs::write(&path, text).expect("a file");

@@ -22,18 +22,18 @@ use wire::queue::Verdict;
 
 /// How often each has its turn: other work on the machine disturbs some.
 const TURNS: usize = 5;
-/// The same where waits are measured, which are nearly the same each time.
+/// Turns where waits are measured, which are nearly the same each time.
 const WAITING_TURNS: usize = 2;
 /// Questions and answers on one control connection in a turn, each a packet.
 const ROUNDS: usize = 2000;
 /// Questions that are asked before the first is answered: one, as people do, and so many that packets wait.
 const WINDOWS: [usize; 2] = [1, 50];
-/// How often the floor looks whether it is to end.
+/// How often the floor looks whether it must end.
 const LOOK: Duration = Duration::from_millis(100);
 /// The queue of FTP.
 const QUEUE: u16 = 3;
 
-/// Who gives the verdicts.
+/// The program that gives the verdicts.
 #[derive(Clone, Copy, Debug)]
 enum Subject {
     Daemon(Brand),

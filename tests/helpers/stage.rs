@@ -33,7 +33,7 @@ pub(crate) const HELPERS: [(&str, &str, u16, u16); 12] = [
     ("tns", "tcp", 1521, 12),
 ];
 
-/// Which addresses the router translates.
+/// The addresses that the router translates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nat {
     None,
@@ -243,7 +243,7 @@ pub(crate) struct Expected<'a> {
     pub(crate) protocol: u8,
     /// The expected source; unspecified for any.
     pub(crate) from: Ipv4Addr,
-    /// From which port; 0 for any.
+    /// The source port; 0 for any.
     pub(crate) from_port: u16,
     pub(crate) to: (Ipv4Addr, u16),
     /// Source and destination of the flow that announced it.

@@ -13,7 +13,7 @@ fn flows_of_a_request(stage: &Stage) -> usize {
     stage.router.sh("conntrack -F");
     let server = datagrams(&stage.server, SERVER, 69);
     let client = datagrams(&stage.client, CLIENT, 0);
-    // It announces nothing, so that no expectation is left.
+    // The request announces nothing, so that no expectation is left.
     client.send_to(b"\0\x03", (SERVER, 69)).expect("it is sent");
     server.recv_from(&mut [0; 100]).expect("it passes");
     let flows = stage.router.sh("conntrack -L");

@@ -1,4 +1,4 @@
-//! What a peer really sends, to be sent again and to be damaged.
+//! Recorded datagrams of a real peer, which tests send again or damage.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tests::stage::Stage;
 
 /// Datagrams kept at most.
 const DATAGRAMS: usize = 200;
-/// Fewer than it takes to tell what happens.
+/// So many datagrams are recorded before a short one ends the recording.
 const FLOWS_DATAGRAMS: usize = 20;
 
 /// Datagrams of an earlier life of A: a daemon that sends flows to a peer that never answers.

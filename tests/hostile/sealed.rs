@@ -35,14 +35,14 @@ const PER_SECOND: u32 = 2_000;
 /// Flows at A.
 const FLOWS: u32 = 500;
 
-/// What is sent.
+/// The kind of datagram that is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A handshake with the right mac1, from a forged source.
     Handshake,
     /// What the peer sealed, once more, in its name.
     Repeat,
-    /// The same, with some bytes changed.
+    /// A recorded datagram with some bytes changed.
     Damaged,
     /// The index of a session, and a number that is yet to come: with the key, it would be valid.
     Forged,
@@ -55,7 +55,7 @@ impl Kind {
         [Self::Handshake, Self::Repeat, Self::Damaged, Self::Forged, Self::Unknown];
 }
 
-/// Who attacks one node.
+/// An attacker of one node.
 struct Forger {
     way: Spoof,
     /// Where its peer is.

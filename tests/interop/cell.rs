@@ -22,7 +22,7 @@ use tests::netns::{Family, Namespace};
 use tests::stage::Stage;
 use tests::wait::{wait_equal, wait_for, wait_until};
 
-/// Which of the two tables between a flow and the other kernel exist.
+/// The tables that exist between a flow and the other kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caches {
     Both,
@@ -247,7 +247,7 @@ impl<'a> Nodes<'a> {
         wait_until("the original does so too", || self.model_b.external().is_empty());
     }
 
-    /// B takes over: its kernel is to hold what the kernel of A holds, and what it would hold had the original done it.
+    /// B takes over: its kernel must hold what the kernel of A holds, and what it would hold had the original done it.
     fn commit(&self) {
         let (a, b) = (&self.stage.a, &self.stage.b);
         assert_eq!(lines(b), [""; 0], "nothing is written before the commit");

@@ -2,8 +2,8 @@
 //! the other's flows, without a request for a bulk transfer.
 //!
 //! The nodes greet each other before anything is lost. The original does not notice that messages before the first
-//! one it receives are missing, and has no answer to a NACK for messages that its resend queue (131072 messages)
-//! holds no more.
+//! one it receives are missing, and does not answer a NACK for messages that have left its resend queue (131072
+//! messages).
 
 use crate::cell::heard;
 use crate::tables::wait_for_agreement;
@@ -101,7 +101,7 @@ fn converges(from: Brand, to: Brand, transport: Transport, trouble: Trouble) {
         }
         assert!(step < STEPS_MAX, "too few packets are in trouble");
         let before = nodes.map(packets);
-        // The same few flows over and over: what a busy daemon merges into one packet does not count.
+        // The same few flows over and over: a change that a busy daemon merges into one packet does not count.
         churn(&mut requests[0], STEP_FLOWS..STEP_FLOWS + 20);
         churn(&mut requests[1], B_FLOWS + STEP_FLOWS..B_FLOWS + STEP_FLOWS + 20);
         wait_until("both send a packet", || {

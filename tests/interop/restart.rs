@@ -1,7 +1,7 @@
 //! FTFW when a node dies and starts again, and which one starts first.
 //!
 //! The first number of the original is the time in seconds. After some thousand messages, its next life begins behind
-//! where the last one ended: only HELLO tells.
+//! where the last one ended: only HELLO shows that.
 
 use crate::tables::wait_for_agreement;
 use ctnetlink::flow::Known;
@@ -22,7 +22,7 @@ fn conf(end: End) -> Conf {
     Conf::new(end).ftfw().mode("StartupResync on")
 }
 
-/// Two nodes that have a lot to tell.
+/// Two nodes with many flows to send.
 struct Nodes<'a> {
     stage: &'a Stage,
     a: Daemon<'a>,

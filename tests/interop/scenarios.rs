@@ -99,7 +99,7 @@ fn a_commit_timeout_of_the_sender_leaves_lifetimes_out(from: Brand, to: Brand) {
     arrived(&b);
     b.ask(&["-c"]);
     if to == Brand::Original {
-        // It queries flows without lifetime, which are invalid, unless it received them some seconds ago.
+        // The original queries flows without lifetime, which are invalid, unless it received them some seconds ago.
         wait_until("the flows have aged", || {
             b.ask(&["-c"]);
             table(&stage.b).len() == catalogue_len()

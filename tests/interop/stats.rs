@@ -9,7 +9,7 @@ use tests::solo::{Solo, solo};
 use tests::wait::{wait_equal, wait_until};
 use tests::{churn, conntrack};
 
-/// Lines without their times, sorted: the two daemons may hear of one end in different seconds.
+/// Lines without their times, sorted: the two daemons may receive one end in different seconds.
 fn records(daemon: &Daemon<'_>) -> Vec<String> {
     let text = daemon.file("records");
     let entries = text.lines().map(|line| {
@@ -37,7 +37,7 @@ fn compare(accounting: &str) {
     });
     let original = stage.start(Brand::Original, "theirs", &solo(""));
     let ours = stage.ours("ours", &solo(""));
-    // They live for less than a second, and the next one begins meanwhile.
+    // The flows live for less than a second, and the next one begins meanwhile.
     wait_until("a second is nearly over", || (700..850).contains(&clock_ms()));
     insert_catalogue(node);
     Requests::open(node).create(&udp_flows(0..20));

@@ -16,7 +16,7 @@ use tests::solo::{Solo, solo};
 use tests::stage::Stage;
 use tests::wait::{wait_equal, wait_until};
 
-/// What is asked of both, and whether its lines come in no order.
+/// Commands that both answer, and whether their lines come in no order.
 const QUESTIONS: &[(&str, bool)] = &[
     ("-i", true),
     ("-e", true),
@@ -36,7 +36,7 @@ const QUESTIONS: &[(&str, bool)] = &[
     ("-e expect", true),
 ];
 
-/// The same, in statistics mode.
+/// Commands that both answer in statistics mode, and whether their lines come in no order.
 const STATISTICS_QUESTIONS: &[(&str, bool)] = &[
     ("-i", true),
     ("-i -x", true),
@@ -48,7 +48,7 @@ const STATISTICS_QUESTIONS: &[(&str, bool)] = &[
     ("-s expect", false),
 ];
 
-/// The same, of expectations.
+/// Commands that both answer about expectations, and whether their lines come in no order.
 const EXPECT_QUESTIONS: &[(&str, bool)] = &[
     ("-i expect", true),
     ("-e expect", true),

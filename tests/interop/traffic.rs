@@ -213,7 +213,7 @@ impl<'a> Nodes<'a> {
     }
 
     /// The original was seen to miss a change of a flow now and then, for good. Then both sides read their kernel
-    /// again, because a flow that was read is shown with more than one that was heard of. Ours has to know by itself.
+    /// again, because a flow from a reading is shown with more fields than one from events. Ours must notice by itself.
     fn unstick(&self, shows: &dyn Fn(Vec<String>) -> bool) {
         for daemon in [&self.model_a, &self.a] {
             assert!(daemon.brand() == Brand::Original || shows(daemon.internal()), "ours is stuck");
@@ -245,8 +245,8 @@ fn shown_and_committed(family: Family, rules: Rules, from: Brand, to: Brand) {
     nodes.compare("the end of the connection is shown", &["TIME_WAIT"]);
 }
 
-/// Lines about the service: neighbour discovery and the link are tracked too. A mark of 0 is shown of flows that were
-/// read and not of flows that were heard of, so it depends on when a daemon was ready; the matrix compares it.
+/// Lines about the service: neighbour discovery and the link are tracked too. A mark of 0 is shown of flows from a
+/// reading and not of flows from events, so it depends on when a daemon was ready; the matrix compares it.
 fn service_only(mut lines: Vec<String>) -> Vec<String> {
     lines.retain(|line| line.contains(&format!("dport={PORT}")));
     lines.into_iter().map(|line| line.replace(" mark=0", "")).collect()

@@ -132,7 +132,7 @@ fn a_client_without_a_reader_ends_silently() {
     assert_eq!(a.internal().len(), FLOWS as usize);
 }
 
-/// It is not the daemon that is missing, but room on the disk.
+/// The daemon is there; the disk has no room.
 #[test]
 fn a_client_that_cannot_write_names_the_cause() {
     let stage = Stage::new();
@@ -144,7 +144,7 @@ fn a_client_that_cannot_write_names_the_cause() {
         let done = a.ask_into(program, args, full.into());
         let said = String::from_utf8_lossy(&done.stderr);
         assert_eq!(said, format!("{program}: write error: No space left on device\n"), "{args:?}");
-        // Of `ctflow`, 1 is an answer.
+        // For `ctflow`, 1 is an answer.
         let code = if program == "ctflow" { 2 } else { 1 };
         assert_eq!(done.status.code(), Some(code), "{program} {args:?}");
     }

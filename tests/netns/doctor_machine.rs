@@ -55,7 +55,7 @@ impl Etc {
         answer["checks"][0].clone()
     }
 
-    /// Finds a fault, runs the commands, and finds it no more.
+    /// Finds a fault, runs the commands, and sees that the fault is gone.
     pub(crate) fn mends(&self, check: &str, status: &str) {
         let finding = self.find(check);
         assert_eq!(finding["status"], status, "{finding}");

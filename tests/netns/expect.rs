@@ -5,7 +5,7 @@ use tests::conf::{Conf, End, swap};
 use tests::conntrack::count;
 use tests::ctnetlink::Requests;
 use tests::daemon::Daemon;
-use tests::expect::{announce, data, irc, lines};
+use tests::expect::{announce, data, data_of, irc, irc_from, lines};
 use tests::mesh::Mesh;
 use tests::netns::Family;
 use tests::stage::Stage;
@@ -15,7 +15,7 @@ fn conf(end: End) -> Conf {
     Conf::new(end).option("ExpectationSync on")
 }
 
-/// Node A with a control connection that has announced two data connections, and B, which has heard of them.
+/// Node A with a control connection that has announced two data connections, and B, which has received them.
 fn announced<'a>(stage: &'a Stage, a: &Conf, b: &Conf) -> (Daemon<'a>, Daemon<'a>, Requests) {
     let b = stage.ours("b", b);
     let a = stage.ours("a", a);
@@ -47,7 +47,7 @@ fn they_are_committed_after_their_flows() {
     }
     assert_eq!(said("can't be committed"), 0, "{}", b.log());
     wait_equal("it is local", || b.internal_expectations(), || lines(&stage.b));
-    // Of two things B could say, A gets the later one only.
+    // Of two states that B could send, A receives only the later one.
     Requests::open(&stage.b).expect(&[data(6000)]);
     wait_until("B's own arrives", || !a.external_expectations().is_empty());
     assert_eq!(a.external_expectations().len(), 1);
@@ -171,9 +171,14 @@ fn without_tables_they_go_from_kernel_to_kernel() {
 
 /// A node of version 2, with lines for `Replication`.
 fn node<'a>(mesh: &'a Mesh, at: usize, lines: &str) -> Daemon<'a> {
+    node_with(mesh, at, lines, "")
+}
+
+/// The same, with lines for `General`.
+fn node_with<'a>(mesh: &'a Mesh, at: usize, lines: &str, general: &str) -> Daemon<'a> {
     let end = " }\n}\nGeneral";
     let with = " }\n Options {\n  ExpectationSync on\n }\n}\nGeneral";
-    mesh.start_as(at, &swap(&mesh.conf(at, lines, ""), end, with))
+    mesh.start_as(at, &swap(&mesh.conf(at, lines, general), end, with))
 }
 
 /// Whether node 1 holds what node 0 has, and knows that.
@@ -231,4 +236,37 @@ fn r13_7_hot_nodes_of_version_2_have_them_in_their_kernels() {
     wait_equal("and so is told", || b.external_expectations(), in_a);
     assert_eq!((b.internal_expectations(), a.external_expectations()), (vec![], vec![]));
     wait_until("both are equal", || is_equal(&a) && is_equal(&b));
+}
+
+/// Ten control connections are masters in all shards of either node.
+#[test]
+fn r13_7_nodes_with_shards_have_each_where_its_master_is() {
+    let mesh = Mesh::new(2, Family::V4);
+    let [mut a, b] = [(0, 3), (1, 2)].map(|(at, shards)| {
+        node_with(&mesh, at, "", &format!("EventSource tap\n Shards {shards}"))
+    });
+    let controls: Vec<_> = (0..10).map(|n| irc_from(4000 + n)).collect();
+    let data: Vec<_> = controls.iter().zip(5000..).map(|(irc, port)| data_of(irc, port)).collect();
+    let mut requests = Requests::open(&mesh.nodes[0]);
+    requests.create(&controls);
+    requests.expect(&data);
+    let in_a = || lines(&mesh.nodes[0]);
+    wait_equal("A has all", || a.internal_expectations(), in_a);
+    wait_equal("B has all", || b.external_expectations(), in_a);
+    assert_eq!(in_a().len(), 10);
+    requests.unexpect(&data[..3]);
+    wait_equal("B has seven", || b.external_expectations(), in_a);
+    wait_until("B knows that this is all", || is_equal(&b));
+    assert_eq!(b.status()["peers"][0]["expectations"], 7);
+    assert_eq!(b.stat(&["-s", "expect"], "current active connections:"), 0);
+    a.ask(&["-R"]);
+    assert_eq!(a.internal_expectations(), in_a(), "no shard takes what is not its own");
+    a.kill_hard();
+    wait_until("its silence is noticed", || b.status()["peers"][0]["session"] != "up");
+    b.ask(&["-c"]);
+    assert_eq!((count(&mesh.nodes[1]), lines(&mesh.nodes[1])), (10, in_a()));
+    wait_equal("they are B's own", || b.internal_expectations(), in_a);
+    b.ask(&["-F", "expect"]);
+    assert_eq!(lines(&mesh.nodes[1]), [""; 0]);
+    wait_until("no shard has one", || b.internal_expectations().is_empty());
 }

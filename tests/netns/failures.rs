@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TRACK: &str =
     "table inet t { chain c { type filter hook output priority 0; ct state new accept; }; }";
 
-/// A daemon that tells failures, on a node that tracks, and what its feed says of them.
+/// A daemon that reports failures, on a node that tracks, and a reader of its feed.
 fn node<'a>(stage: &'a Solo, failures: &str) -> (Daemon<'a>, BufReader<UnixStream>) {
     stage.node.within(|| run("ip", &["link", "set", "lo", "up"]));
     stage.node.nft(TRACK);
@@ -210,7 +210,7 @@ fn a_full_table_tells_who_was_refused_and_who_was_evicted() {
     room("65536");
     let refused = counters()[0] - before[0];
     assert_eq!(refused, 50);
-    // They can be evicted.
+    // These flows can be evicted.
     requests.delete(&assured(0..400));
     requests.create(&udp_flows(1000..1800));
     sysctl("net/netfilter/nf_conntrack_buckets", "1024");
@@ -250,7 +250,7 @@ fn a_full_table_tells_who_was_refused_and_who_was_evicted() {
     }
 }
 
-/// The counters that tell what becomes of packets that race.
+/// The counters of packets that race.
 const RACING: [&str; 3] = ["insert_failed", "clash_resolve", "drop"];
 /// So many packets of one flow wait at once.
 const RACERS: u64 = 10;
@@ -316,7 +316,8 @@ fn race(stage: &Solo, rule: &str, send: impl Fn() + Sync) -> [u64; 3] {
     std::array::from_fn(|at| after[at] - before[at])
 }
 
-/// Datagrams race for one flow, echo requests for another; the daemon tells as many as the kernel counts, of each reason.
+/// Datagrams race for one flow, echo requests for another; for each reason the daemon reports as many as the kernel
+/// counts.
 fn racing_packets_are_told() {
     let stage = Solo::new();
     let (daemon, _feed) = node(&stage, "Report off");
@@ -342,7 +343,7 @@ fn racing_packets_are_told() {
     wait_equal("the sums are the kernel's", sums, || [RACERS - 1, RACERS - 1, 0]);
 }
 
-/// Not in a guest: its `iptables` knows no queues.
+/// Skipped in a guest: its `iptables` knows no queues.
 #[test]
 fn packets_that_race_for_a_flow_are_told_as_the_kernel_counts_them() {
     if std::env::var_os("CTFLOW_SLOW").is_none() {

@@ -45,7 +45,7 @@ impl Client {
         Self(BufReader::new(stream))
     }
 
-    /// The next line; `Null` when there is no more.
+    /// The next line; `Null` at the end.
     fn next(&mut self) -> Value {
         let mut line = String::new();
         self.0.read_line(&mut line).expect("a line comes in time");
@@ -229,7 +229,7 @@ fn a_slow_client_is_told_exactly_what_it_lost_and_the_others_lose_nothing() {
         assert_eq!(feed[kind], all, "{feed}");
     }
     assert!(feed["lost_client"].as_u64() > Some(0) && feed["lost_lane"] == 0, "{feed}");
-    // It reads on: what it reads and the losses reported to it are all there was.
+    // The client reads on: its records and the reported losses are all there was.
     let mut mirror = Mirror::default();
     while ["new", "update", "destroy"].iter().any(|kind| mirror.accounted(kind) < all) {
         mirror.take(&slow.next());
@@ -406,7 +406,7 @@ fn one_flow_is_asked_for_at_any_time_by_who_has_subscribed_and_who_has_not() {
     let answer = client.until("flow").pop().expect("an answer");
     assert_eq!((&answer["flow"]["orig"], &answer["flow"]["reply"]), (&row["orig"], &row["reply"]));
     assert!(answer["known_s"].is_u64(), "{answer}");
-    // It has ended; and the record of its end is sent, too.
+    // The flow has ended; and the record of its end is sent, too.
     Requests::open(&stage.node).delete(&udp_flows(7..8));
     wait_equal("it has ended", || daemon.internal().len(), || 19);
     let get = json!({"op": "get", "flow": {"protonum": 17, "orig": row["orig"]}});

@@ -1,4 +1,4 @@
-//! The filter in the hook: it judges packets as user space judges what they tell.
+//! The filter in the hook: it judges packets as user space judges the records that they cause.
 
 use common::filter::{FilterConfig, MarkTest, mode};
 use ctnetlink::{Change, Detail, Flow, FlowKey, Message, Messages, decode};

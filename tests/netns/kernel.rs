@@ -256,7 +256,7 @@ fn a_flow_the_engine_is_unsure_of_is_looked_up() {
     assert_eq!(keys(bench.engine.flows(Side::Local)), keys(&flows[100..]));
 }
 
-/// Origins of the events that wait, as `writer` tells them.
+/// Origins of the waiting events, as `writer` distinguishes them.
 fn origins(source: &mut Source, writer: &KernelWriter) -> Vec<Origin> {
     let mut seen = Vec::new();
     let mut sink = |heard: Heard<'_>, _| {

@@ -113,7 +113,7 @@ fn a_tcp_link_that_stands_by_is_connected_and_one_that_failed_is_hung_up() {
     let _b = stage.ours("b", &conf(End::B, TCP).links(2));
     let a = stage.ours("a", &conf(End::A, TCP).links(2));
     wait_until("both are connected", || (0..2).all(|cable| connections(&stage.a, cable) == 1));
-    // Of several changes in a short time one is logged.
+    // The log names one of several changes in a short time.
     wait_until("it is told", || a.log().contains("link device `va"));
     assert!(is_active(&a, "va"));
     stage.plug(0, false);

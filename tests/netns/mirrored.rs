@@ -191,7 +191,7 @@ fn a_table_with_too_many_flows_is_walked_over_until_it_has_fewer() {
     running.wait_for("walks", |picture| walks(picture, "more than 200 flows"));
     requests.delete(&udp_flows(0..150));
     running.wait_to_show(&daemon);
-    // It had room at the beginning, and has none later.
+    // The mirror had room at the beginning, and has none later.
     requests.create(&udp_flows(0..100));
     let picture = running.wait_for("walks", |picture| walks(picture, "more than 200 flows"));
     assert_eq!(picture["mode"], "walk");
@@ -239,7 +239,7 @@ fn the_kernels_counters_are_read_beside_the_mirror() {
         assert!(is_mirror(&pair[1]), "{pair:#?}");
         rates_are_what_was_gained(pair, "rated_s");
     }
-    // They have stopped: the numbers are those of `conntrack -L`.
+    // The counters have stopped: the numbers are those of `conntrack -L`.
     let words = format!("--once bytes > 0 and age >= 0s {}", config(&daemon));
     let picture = objects(&nat.router.node, &words).remove(0);
     let flow = &picture["flows"][0];
@@ -307,7 +307,7 @@ fn the_first_line_says_what_has_happened_and_q_is_obeyed() {
     tmux.wait_to_show("walk kernel: daemon gone");
     daemon.restart_with(&conf("", ""));
     tmux.wait_to_show("mirror  LIVE");
-    // It hangs, which shows after a while; keys are obeyed meanwhile.
+    // The daemon hangs, which shows after a while; keys are obeyed meanwhile.
     daemon.freeze();
     tmux.keys(&["g"]);
     tmux.wait_to_show("groups by src");

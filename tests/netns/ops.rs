@@ -22,7 +22,7 @@ pub(crate) fn said(output: &Output) -> (i32, String, String) {
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
-/// What it prints, without the end of the line; it must succeed.
+/// The program's output, without the end of the line; it must succeed.
 fn printed(namespace: &Namespace, line: &str) -> String {
     let (code, out, err) = said(&ctflow(namespace, line));
     assert_eq!(code, 0, "{line}: {err}");

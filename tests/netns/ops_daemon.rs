@@ -300,7 +300,7 @@ fn counters_and_time_left_come_from_the_kernel_flow_by_flow() {
     let (_, json, _) = ask(&stage, &daemon, &format!("list --counters -o json --limit 3 {few}"));
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json.as_array().map(Vec::len), Some(3), "{json}");
-    // Of many, one reading of the whole table costs less.
+    // For many flows, one reading of the whole table costs less.
     let (_, out, err) = ask(&stage, &daemon, "list --counters udp");
     assert!(err.contains("more than a quarter of the table"), "{err}");
     let (_, kernels, _) = ask(&stage, &daemon, "list --kernel udp");

@@ -77,7 +77,7 @@ fn only_this_link_hears(daemon: &Daemon<'_>, link: usize, send: impl Fn()) {
     assert_eq!(numbers(daemon, "received_packets")[1 - link], before[1 - link]);
 }
 
-/// The same over a connection of its own.
+/// A connection from this address to a link.
 fn connection(stage: &Stage, from: IpAddr, to: SocketAddr) -> TcpStream {
     let connect = || {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
@@ -153,7 +153,7 @@ fn second_is_active(daemon: &Daemon<'_>) -> bool {
     daemon.status()["links"][1]["active"].as_bool().expect("true or false")
 }
 
-/// The same link-local address at the other end of two cables: the interface tells them apart.
+/// The same link-local address at the other end of two cables: the interface distinguishes them.
 #[test]
 fn peers_with_one_link_local_address_are_told_apart_by_their_interface() {
     let stage = Stage::with_cables(2);

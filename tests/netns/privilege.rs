@@ -167,7 +167,7 @@ fn metrics_and_the_feed_go_on_with_net_admin_alone() {
     assert_eq!(threads(daemon.pid()), least(), "after a reload");
 }
 
-/// It ends well and leaves no file but those it is to leave.
+/// The daemon ends well and leaves only the files that it should.
 fn the_end(daemon: &mut Daemon<'_>) {
     let paths = ["lock", "sock", "sock.lock"].map(|ending| daemon.path(ending));
     assert!(paths.iter().all(|path| path.exists()));
@@ -302,7 +302,7 @@ fn a_daemon_in_the_background_in_real_time_and_with_shards_has_given_up_its_righ
     let asked = run_ours(&stage.node, &["-C", conf, "-s", "runtime"]);
     assert!(asked.status.success());
     let log = fs::read_to_string(stage.files.path().join("a.log")).expect("there is one");
-    // Not everybody who is root may schedule in real time.
+    // In some environments even root may not schedule in real time.
     let chrt = Command::new("chrt").args(["-f", "7", "true"]).status();
     let is_refused = chrt.is_ok_and(|status| !status.success());
     let told = log.contains("cannot schedule");

@@ -26,7 +26,7 @@ impl Systemd {
         Self { socket }
     }
 
-    /// A daemon that is to tell it, and to be alive all the time.
+    /// A daemon that reports its readiness, and feeds the watchdog, through the socket.
     fn command(stage: &Solo, watchdog: Duration) -> Command {
         let mut command = Command::new(Brand::Ours.program());
         command.env("NOTIFY_SOCKET", stage.files.path().join("notify"));
@@ -185,7 +185,7 @@ fn in_the_background_the_process_that_was_started_tells_systemd_who_serves() {
     command.args(["-d", "-C", &conf]);
     let output = stage.node.within(|| command.output().expect("it starts"));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    // It has said that it is ready: it answers at once, and knows the kernel's table.
+    // The daemon has said that it is ready: it answers at once, and knows the kernel's table.
     assert!(run_ours(&stage.node, &["-C", &conf, "-s"]).status.success());
     let pid = fs::read_to_string(stage.files.path().join("a.lock")).expect("a lock file");
     assert!(systemd.expect("READY=1").contains(&format!("MAINPID={}\n", pid.trim())));

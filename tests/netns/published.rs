@@ -1,4 +1,4 @@
-//! Who asks how a daemon is reads what its threads published, and wakes none of them.
+//! A client that asks for a daemon's state reads what its threads published, and wakes none of them.
 
 use crate::privilege::get;
 use host::control;
@@ -78,7 +78,7 @@ fn what_the_kernel_counts_meanwhile_is_published_by_a_shard_that_sleeps() {
     let daemon = stage.ours("a", &solo(&format!("EventSource tap\n {filter}")));
     Requests::open(&stage.node).create(&udp_flows(0..50));
     wait_until("what was filtered is told", || {
-        // Not by its client as tests use it, which has the daemon publish.
+        // The client that tests use has the daemon publish, so this request goes past it.
         let mut answer = Vec::new();
         control::ask(&daemon.path("sock"), Request::StatsJson, &mut answer).expect("it answers");
         let status: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");

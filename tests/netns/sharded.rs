@@ -4,6 +4,7 @@ use crate::nodes::{
     diff, flows, is_equal, loss_and_a_pulled_cable_cost_delay_alone, node_0_steps_back_for_node_2,
     peer, wait_until_equal,
 };
+use host::listing;
 use tests::conntrack;
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Daemon, run_ctflow};
@@ -99,6 +100,38 @@ fn a_commit_takes_over_what_all_shards_hold_of_a_silent_node() {
     assert_eq!(conntrack::count(&mesh.nodes[2]), 400, "they are in its kernel");
     wait_equal("node 1 is told", || flows(&daemons[1], "fw-c"), || 400);
     assert_eq!(flows(&daemons[2], "fw-b"), 300, "what node 1 carries stays its own");
+}
+
+/// Half of the flows were expected by the other half, mostly by one of another shard: none is written without its master.
+#[test]
+fn a_commit_writes_flows_behind_masters_that_another_shard_writes() {
+    const PAIRS: u16 = 300;
+    let mesh = Mesh::new(2, Family::V4);
+    let mut daemons = start(&mesh, &[2, 3], "");
+    let masters = udp_flows(0..PAIRS.into());
+    let mut expected = udp_flows(PAIRS.into()..2 * u32::from(PAIRS));
+    for (flow, master) in expected.iter_mut().zip(&masters) {
+        flow.extra_mut().master = Some(master.orig);
+    }
+    let mut requests = Requests::open(&mesh.nodes[0]);
+    requests.create(&masters);
+    requests.create(&expected);
+    wait_until_equal(&daemons, &[2 * u64::from(PAIRS), 0]);
+    daemons[0].kill_hard();
+    wait_until("its silence is noticed", || peer(&daemons[1], "fw-a")["session"] != "up");
+    daemons[1].ask(&["-c"]);
+    let mut with_master = 0;
+    let all = mesh.nodes[1].within(|| {
+        let mut all = 0;
+        let counted = listing::kernel_flows(|flows| {
+            all += flows.len();
+            with_master += flows.iter().filter(|flow| flow.master().is_some()).count();
+            true
+        });
+        counted.map(|()| all)
+    });
+    let all = all.expect("the kernel shows its table");
+    assert_eq!((all, with_master), (2 * usize::from(PAIRS), PAIRS.into()));
 }
 
 #[test]

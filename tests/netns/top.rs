@@ -196,7 +196,7 @@ fn a_daemon_stands_in_the_first_line_and_its_table_is_walked_where_nothing_is_co
         assert_eq!(picture["matched"]["flows"], 300);
         assert!(picture["flows"][0]["in_bps"].is_null() && picture["totals"]["in_bps"].is_null());
     }
-    // Who began and ended is known without counters.
+    // Without counters the table still shows which flows began and ended.
     let kernel = ask("--source kernel");
     assert_eq!((&kernel["source"], &kernel["totals"]["flows"]), (&"kernel".into(), &300.into()));
     assert_eq!(kernel["totals"]["new_per_s"], 0.0);
@@ -247,7 +247,7 @@ impl Tmux {
     pub(crate) fn start(node: &Namespace, command: &str) -> Self {
         let tmux = Self { files: tempfile::tempdir().expect("it works") };
         let at = tmux.at();
-        // What it leaves behind stays on the screen; the shell holds it open.
+        // The program's last output stays on the screen; the shell holds it open.
         let line = format!(
             "cd {at}; stty -a > before; {command}; echo \"code=$?\"; stty -a > after; exec sleep 600"
         );

@@ -37,7 +37,7 @@ fn a_purge_deletes_what_counts_and_the_peer_is_not_told() {
         assert_eq!(count(&stage.a), 1, "the ignored flow stays");
     }
     wait_until("A's table is empty too", || a.internal().is_empty());
-    // Of two things A could say, B gets the later one only.
+    // Of two states that A could send, B receives only the later one.
     Requests::open(&stage.a).create(&udp_flows(0..1));
     wait_until("the next flow arrives", || b.external().len() > flows);
     assert_eq!(b.external().len(), flows + 1, "ends of the purge are not told");

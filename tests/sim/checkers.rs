@@ -100,7 +100,7 @@ pub(crate) fn remote_covers_local(cluster: &Cluster) -> Outcome {
     pairs(cluster).into_iter().try_for_each(|pair| peer_covers(cluster, pair))
 }
 
-/// The same in one direction.
+/// Compares both tables in one direction.
 pub(crate) fn peer_covers(cluster: &Cluster, (from, to): (usize, usize)) -> Outcome {
     const TRUTH: &str = "(c) healed: remote covers local";
     let original = cluster.profile.original == Some(from);
@@ -111,7 +111,7 @@ pub(crate) fn peer_covers(cluster: &Cluster, (from, to): (usize, usize)) -> Outc
         let Some(known) = remote.get(key) else {
             return fail(TRUTH, to, key, "is not known of the peer");
         };
-        // The original lays an update over what it knows, and what a message does not tell stays.
+        // The original merges an update into what it knows, and a field that the message does not carry stays.
         let merges = cluster.profile.original == Some(to);
         let same = known == flow
             || original && known.without_mark() == flow.without_mark()
@@ -139,7 +139,7 @@ pub(crate) fn peer_knows(cluster: &Cluster) -> Outcome {
     Ok(())
 }
 
-/// (k) Two nodes to whom nothing happens send signs of life, and no more: `datagrams` in the time of settling.
+/// (k) Two nodes to whom nothing happens send only signs of life: `datagrams` in the time of settling.
 pub(crate) fn is_quiet(datagrams: u64) -> Outcome {
     if datagrams > 24 {
         return Err(Violation::new("(k) quiet", format!("{datagrams} datagrams about nothing")));
@@ -251,7 +251,7 @@ pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
         let is_real = |flow: &Essence| {
             (flow.mark, &flow.proto, flow.reply) == (real.mark, &real.proto, real.reply)
         };
-        // Of a flow that several peers have, a kernel holds what one of them says.
+        // If several peers have a flow, a kernel holds what one of them says.
         if !tables.iter().filter_map(|table| table.get(key)).any(is_real) {
             return fail(TRUTH, to, key, &format!("is {real:?}, at the peer {flow:?}"));
         }

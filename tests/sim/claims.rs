@@ -70,7 +70,7 @@ pub(crate) fn own(cluster: &Cluster, n: usize) -> Table {
     node.kernel.flows().values().filter(counts).map(|f| (f.key(), Essence::of(f))).collect()
 }
 
-/// What a node has to tell: its local table; where it keeps none, its kernel's flows.
+/// The flows that a node must send: its local table; where it keeps none, its kernel's flows.
 pub(crate) fn tells(cluster: &Cluster, n: usize) -> Table {
     let node = &cluster.nodes[n];
     if node.keeps(Side::Local) { table(node, Side::Local) } else { own(cluster, n) }

@@ -21,7 +21,7 @@ use wire::sync::v1::{self, Flags, Message, Messages};
 mod faults;
 mod quiet;
 
-/// Which truth is violated, and how.
+/// The truth that is violated, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     pub(crate) truth: &'static str,
@@ -45,7 +45,7 @@ enum Step {
         life: u32,
         happened: Box<Happened>,
         stamp: Stamp,
-        /// It was seen in a packet.
+        /// The event was seen in a packet.
         packet: bool,
     },
     Arrival {
@@ -65,7 +65,7 @@ enum Step {
         life: u32,
     },
     Command(usize, Command),
-    /// It is noticed that the kernel has lost an event.
+    /// The host notices that the kernel has lost an event.
     Loss(usize),
     Start(usize),
     /// The host looks how many flows the kernel holds, and whether it sends events.
@@ -184,7 +184,7 @@ impl Cluster {
             path.parted = false;
             path.faults = crate::network::Faults::default();
         }
-        // That nodes are away is a fault too.
+        // Nodes that are away are a fault too.
         let start = |step: &Step| matches!(step, Step::Start(_));
         let away = |(at, step): (&(Instant, u64), &Step)| start(step).then_some(*at);
         for at in self.agenda.iter().filter_map(away).collect::<Vec<_>>() {
@@ -456,7 +456,7 @@ impl Cluster {
         if self.profile.original == Some(node) && greets {
             path.ledger.note_disorder(&packet.messages);
         }
-        // What it has passed over it does not take any more: it waits for the second copy it asked for.
+        // The receiver does not take what it has passed over: it waits for the second copy that it asked for.
         let refused = self.nodes[node].engine.refused(packet.seq, greets, packet.messages.len());
         let (_, taken) = packet.messages.split_at(refused);
         path.ledger.arrived(packet.seq.wrapping_add(refused as u32), taken);

@@ -2,7 +2,7 @@
 //!
 //! The rules are those of kernel v6.12, `net/netfilter/nf_conntrack_netlink.c`: both directions of a flow are unique
 //! in a zone, a lookup finds a flow by either, status bits only grow, an expected flow needs its master, and an event
-//! of traffic tells what changed, while an event of a request tells everything.
+//! of traffic carries what changed, while an event of a request carries everything.
 
 use crate::prng::Rng;
 use common::Instant;
@@ -29,7 +29,7 @@ pub(crate) struct Happened {
     pub(crate) origin: Origin,
     /// The flow as it is then; `None` when it has ended.
     pub(crate) whole: Option<Flow>,
-    /// It causes no event: only a source that looks at packets sees it.
+    /// The change causes no event: only a source that looks at packets sees it.
     pub(crate) silent: bool,
     /// Traffic changes a flow that an injection wrote, of which no change was heard before.
     pub(crate) touches_injected: bool,
@@ -46,14 +46,14 @@ pub(crate) struct Kernel {
     /// Flows that an injection wrote and that traffic has touched, where the news of that was lost: the node cannot
     /// know.
     unheard: BTreeSet<FlowKey>,
-    /// Those of them that the node has forgotten, because an operator flushed the peers' flows.
+    /// Unheard flows that the node has forgotten, because an operator flushed the peers' flows.
     abandoned: BTreeSet<FlowKey>,
     /// Flows that began before the first listener: they cause no event.
     silent: BTreeSet<FlowKey>,
-    /// It holds no more than so many flows (`nf_conntrack_max`).
+    /// The table holds at most so many flows (`nf_conntrack_max`).
     pub(crate) most: Option<usize>,
     refused: bool,
-    /// `nf_conntrack_events` is 0: of flows that begin now it will never tell anything.
+    /// `nf_conntrack_events` is 0: the kernel will never report anything of flows that begin now.
     pub(crate) events_off: bool,
     /// Flows began while the kernel sent no events, and the host has not noticed that yet. If it never does, because
     /// that lasted less than a second, counts that happen to be equal hide them until the next audit.
@@ -66,7 +66,7 @@ pub(crate) struct Kernel {
     happened: Vec<Happened>,
 }
 
-/// The part of a flow that one event tells.
+/// The part of a flow that one event carries.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Parts {
     pub(crate) proto: bool,
@@ -93,7 +93,7 @@ impl Kernel {
         self.unheard.contains(key)
     }
 
-    /// This never reaches the node.
+    /// The event never reaches the node.
     pub(crate) fn lose(&mut self, happened: &Happened) {
         if happened.touches_injected {
             self.unheard.insert(happened.flow.key());
@@ -264,7 +264,7 @@ impl Kernel {
         }
         let parts = flow.clone();
         if origin == Origin::Commit {
-            // It is the node's own from here on.
+            // The flow is the node's own from here on.
             self.injected.remove(&owner);
             self.unheard.remove(&owner);
         }
@@ -277,7 +277,7 @@ impl Kernel {
         ends(flow).iter().all(|end| !self.tuples.contains_key(end))
     }
 
-    /// Whether it ever had no room for a flow that a request was to create.
+    /// Whether it ever had no room for a flow that a request asked it to create.
     pub(crate) const fn has_refused(&self) -> bool {
         self.refused
     }

@@ -95,7 +95,7 @@ pub(crate) fn of(cluster: &Cluster, node: usize) -> Option<&'static Limit> {
     LIMITS.iter().find(|limit| (limit.applies)(cluster, node))
 }
 
-/// Whether what a node is to hold does not fit.
+/// Whether the flows that a node should hold do not fit.
 fn is_full(cluster: &Cluster, node: usize) -> bool {
     let most = cluster.nodes[node].engine.config().flows_max;
     let full = |n: &usize| {

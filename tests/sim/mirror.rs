@@ -48,13 +48,13 @@ fn likeness(flow: &Flow) -> Likeness {
     out
 }
 
-/// One table, as its journal tells it.
+/// One table, made from the records of its journal.
 #[derive(Debug, Default)]
 struct Mirror {
     records: Records,
     seq: u64,
     flows: BTreeMap<FlowKey, Likeness>,
-    /// Of a snapshot that is under way: what is known, and where the walk is.
+    /// The snapshot under way: the rows so far, and the cursor of the walk.
     snapshot: Option<(BTreeMap<FlowKey, Likeness>, Slot)>,
     /// Snapshots that were compared.
     snapshots: u64,
@@ -115,7 +115,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// Begins a snapshot at any step, and tells a few rows of it at a time.
+    /// Begins a snapshot at any step, and reads a few rows of it at a time.
     fn walk(&mut self, engine: &mut Engine, side: Side) {
         let Some(rng) = &mut self.rng else { return };
         if self.snapshot.is_none() && rng.chance(50) {

@@ -29,7 +29,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// They were sent.
+    /// The messages were sent.
     pub(crate) fn on_sent(&mut self, messages: &[(u64, Message)]) {
         self.sent = messages.last().map_or(self.sent, |(place, _)| *place);
     }
@@ -72,7 +72,7 @@ impl Ledger {
         }
     }
 
-    /// A number for a sender that restarts: `back` below the one it had reached, where the receiver can tell by it
+    /// A number for a sender that restarts: `back` below the one it had reached, where the receiver can see from it
     /// that it is another life because it has seen all numbers from there on. Else the receiver would rightly take
     /// the first messages for late ones; so then the number is `far`.
     pub(crate) fn first_seq(&mut self, far: u32, back: Option<u32>) -> u32 {

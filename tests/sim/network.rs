@@ -25,7 +25,7 @@ pub(crate) struct Faults {
     pub(crate) jitter_ns: u64,
 }
 
-/// Which nodes receive from which.
+/// The nodes that receive from each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Topology {
     /// Every node receives from every other.
@@ -35,7 +35,7 @@ pub(crate) enum Topology {
 }
 
 impl Topology {
-    /// Whom a node sends to, of so many.
+    /// The nodes that a node sends to, of so many.
     fn reached(self, from: usize, nodes: usize) -> Vec<usize> {
         match self {
             Self::FanOut if from > 0 => vec![0],
@@ -56,16 +56,16 @@ impl Topology {
 /// A datagram on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
-    /// Whose it is.
+    /// Number of the node that sent it.
     pub(crate) from: usize,
-    /// Whose it is, as its receiver sees it.
+    /// The sender as its receiver sees it.
     pub(crate) sender: Sender,
     pub(crate) bytes: Vec<u8>,
     /// Number of its first message.
     pub(crate) seq: u32,
     /// Its messages in the sender's order; none if it was corrupted.
     pub(crate) messages: Rc<Vec<(u64, Message)>>,
-    /// Which life of the sender sent it.
+    /// The life of the sender in which it sent the packet.
     pub(crate) life: u32,
 }
 

@@ -189,7 +189,7 @@ impl Node {
         &self.open_commands
     }
 
-    /// Pulls until there is no more.
+    /// Pulls until the engine has no more.
     pub(crate) fn turn(&mut self, now: Instant, trace: &mut Trace) -> Outcome<Turn> {
         let Self { engine, datagram, execute_planned, .. } = self;
         let mut pulls = Pulls {

@@ -1,4 +1,4 @@
-//! FTFW as conntrackd 1.4.7 does it, as far as a peer can tell: section 9 of docs/spec/sync.md without what is marked
+//! FTFW as conntrackd 1.4.7 does it, as far as a peer can see: section 9 of docs/spec/sync.md without what is marked
 //! as ours. It follows observations on the wire, and shares only the codec with the engine.
 //!
 //! What it cannot do, and what a run with it must therefore excuse:

@@ -1,4 +1,4 @@
-//! Which world a seed runs in.
+//! The world in which a seed runs.
 
 use crate::network::{Faults, Topology};
 use crate::prng::Rng;
@@ -41,7 +41,7 @@ pub(crate) struct Profile {
     pub(crate) name: &'static str,
     /// How many nodes. What is said of the second holds for all that follow.
     pub(crate) nodes: usize,
-    /// Which nodes receive from which.
+    /// The nodes that receive from each other.
     pub(crate) topology: Topology,
     /// Steps of traffic at A and at B.
     pub(crate) steps: [u32; 2],
@@ -53,7 +53,7 @@ pub(crate) struct Profile {
     pub(crate) hook: bool,
     /// Identities that traffic uses; else the seed decides.
     pub(crate) identities: Option<usize>,
-    /// Which node is the original, if any.
+    /// Number of the node that is the original, if any.
     pub(crate) original: Option<usize>,
     pub(crate) network: Faults,
     /// The link breaks now and then.
@@ -92,7 +92,7 @@ pub(crate) struct Profile {
     pub(crate) prefilled: bool,
     /// Two nodes may use the same identities. More than two never do.
     pub(crate) shared: bool,
-    /// Of flows that were there at the start the kernel tells nothing.
+    /// The kernel reports nothing of flows that were there at the start.
     pub(crate) silent: bool,
 }
 
@@ -219,7 +219,7 @@ impl Profile {
         if let Mode::Ftfw { resend_max, .. } = &mut config.replication.mode
             && self.original == Some(node)
         {
-            // What it drops it never makes good for.
+            // The original never makes good for what it drops.
             *resend_max = 131_072;
         }
         config.repair_after = Some(Duration::from_micros(*rng.pick(&[0, 500, 30_000])));

@@ -1,4 +1,4 @@
-//! Which seeds are run, and what becomes of them: a range for a test, a time for `cargo xtask sim`.
+//! The seeds to run, and their outcomes: a range for a test, a time for `cargo xtask sim`.
 
 use crate::checkers;
 use crate::cluster::{Cluster, Outcome, Violation};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// What a run checks when traffic is over.
 pub(crate) type Check = fn(&mut Cluster) -> Outcome;
 
-/// Which share of the seeds a world runs: so many times as many, and of those one in so many.
+/// The share of the seeds that a world runs: so many times as many, and of those one in so many.
 pub(crate) type Share = (u64, u64);
 pub(crate) const ALL: Share = (1, 1);
 /// For worlds that take long.
@@ -112,7 +112,7 @@ fn run(world: &World, seed: u64, verbose: bool) -> Outcome<u64> {
     same.then_some(hash).ok_or_else(|| Violation::new("(g) determinism", "two runs differ"))
 }
 
-/// Runs the seeds of a world, all of them whatever fails, and then tells what failed. Prints one number for all that the
+/// Runs the seeds of a world, all of them whatever fails, and then prints the failures, and one number for all that the
 /// engines did in all runs: a change that claims to change no behaviour leaves that number as it was.
 pub(crate) fn test(world: &World) {
     let verbose = replayed().is_some();

@@ -5,10 +5,10 @@
 //!  tap:    a ring per CPU, in order in each, not across     Stamp::At(exact time)
 //!          what finds its ring full goes to the socket      Stamp::After(when the socket was last empty)
 //!  hook:   the same rings; begins and changes are seen in packets, so what requests do is not seen; and some packets
-//!          begin flows that never come to be
+//!          begin flows that the kernel never inserts
 //! ```
 //!
-//! Tap and hook may take turns: for a while both tell.
+//! Tap and hook may take turns: for a while both report.
 
 use crate::kernel::Happened;
 use crate::prng::Rng;
@@ -18,7 +18,7 @@ use engine::{Origin, Stamp};
 
 const CPUS: usize = 4;
 
-/// Which source, and how unkind it is.
+/// The kind of source, and how unkind it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceKind {
     Socket,
@@ -55,7 +55,7 @@ impl SourceKind {
 #[derive(Debug)]
 pub(crate) struct Source {
     kind: SourceKind,
-    /// The one before it tells until then.
+    /// The source before this one, which reports until then.
     before: Option<(SourceKind, Instant)>,
     rng: Rng,
     /// When the last event of each ring, and of the socket, is handed over.
@@ -72,7 +72,7 @@ impl Source {
         Self { kind, before: None, rng, ring_last, socket_last: now.0, socket_empty: now.0 }
     }
 
-    /// Tap and hook change places. Whether requests are heard of from here on; `None` where there are no two.
+    /// Tap and hook change places. Returns whether requests are reported from here on; `None` where there are no two.
     pub(crate) fn change(&mut self, now: Instant) -> Option<bool> {
         let other = match self.kind {
             SourceKind::Socket => return None,
@@ -107,7 +107,7 @@ impl Source {
             SourceKind::Tap { window_ns, spill } if !packet && self.rng.chance(spill) => {
                 let at = happened.at.0;
                 if self.socket_last < at {
-                    // It was found empty at some time between its last event and this one.
+                    // The socket was found empty at some time between its last event and this one.
                     let idle = (at - self.socket_last).min(window_ns.max(1));
                     self.socket_empty = at - self.rng.below(idle);
                 }

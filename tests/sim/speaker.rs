@@ -54,7 +54,7 @@ impl Speaker {
         self.ours().map(|engine| engine.standing(now + self.ahead))
     }
 
-    /// The kernel's time in an input, as this node's kernel tells it.
+    /// The kernel's time in an input, by the clock of this node's kernel.
     fn shifted<'a>(&self, mut input: Input<'a>) -> Input<'a> {
         let by = self.ahead;
         match &mut input {
@@ -73,7 +73,7 @@ impl Speaker {
         }
     }
 
-    /// The same, to listen to it.
+    /// The engine, mutable, if it is ours.
     pub(crate) fn ours_mut(&mut self) -> Option<&mut Engine> {
         match &mut self.kind {
             Kind::Ours(engine) => Some(engine),

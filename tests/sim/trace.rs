@@ -20,7 +20,7 @@ impl Trace {
         self.hash
     }
 
-    /// FNV-1a.
+    /// Folds bytes into the hash (FNV-1a).
     pub(crate) fn fold(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);

@@ -75,8 +75,8 @@ pub(crate) fn reliable_with_original(cluster: &mut Cluster) -> Outcome {
     healed_with_original(cluster)
 }
 
-/// The same where processes end and start again. The original's operator has to request a transfer: its request at
-/// its start may get lost unnoticed, and when ours restarts it makes none.
+/// As [`reliable_with_original`], where processes end and start again. The original's operator has to request a
+/// transfer: its request at its start may get lost unnoticed, and when ours restarts it makes none.
 pub(crate) fn healed_with_original(cluster: &mut Cluster) -> Outcome {
     cluster.heal();
     cluster.wait_ms(EXACT_IN_MS)?;

@@ -4,7 +4,7 @@ use crate::netns::{Family, address};
 use std::fmt::Write;
 use std::path::Path;
 
-/// Which end of the cable.
+/// An end of the cable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Host 1, interface `va`.
@@ -104,18 +104,18 @@ impl Rules {
 /// A unicast link's own address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Own {
-    /// That of its cable.
+    /// The address of its own cable.
     OfCable,
-    /// That of the first cable.
+    /// The address of the first cable.
     OfFirst,
-    /// It names none.
+    /// The link names no address.
     None,
 }
 
 /// A configuration. The fields that are lists of lines go into the blocks of that name.
 #[derive(Clone, Debug)]
 pub struct Conf {
-    /// Which end of the cable.
+    /// The node's end of the cable.
     pub end: End,
     /// Kind of the links.
     pub transport: Transport,
@@ -315,7 +315,7 @@ impl Conf {
         };
         let at = |end: End| address(self.link, subnet(cable), end.host());
         let (local, peer) = (at(self.end), at(self.end.other()));
-        // The original, which listens to all interfaces, tells multicast links apart by their ports.
+        // The original listens to all interfaces, so only ports distinguish its multicast links.
         let step = if self.one_group { 0 } else { 100 };
         let own = match self.own.get(cable).unwrap_or(&Own::OfCable) {
             Own::OfCable => format!("  {family}_address {local}\n"),

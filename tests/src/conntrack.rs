@@ -30,7 +30,7 @@ pub fn lines_for_peer(namespace: &Namespace) -> Vec<String> {
     lines
 }
 
-/// The source addresses in lines of any kind; they tell the flows of [`crate::ctnetlink::udp`] apart.
+/// The source addresses in lines of any kind; they distinguish the flows of [`crate::ctnetlink::udp`].
 ///
 /// # Panics
 /// When a line has none.

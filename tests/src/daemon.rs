@@ -10,12 +10,12 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use wire::control::framed::{Ask, Verb};
 
-/// Seconds a program may take that is to end by itself.
+/// Seconds that a program may take to end by itself.
 const CLIENT_PATIENCE_S: &str = "30";
 /// The thread of our daemon that writes its log.
 const LOG_THREAD: &str = "log";
 
-/// Whose program.
+/// The maker of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Brand {
     /// `conntrackd` of this workspace, from `CTFLOW_BIN_DIR` or the directory the tests were built into.
@@ -199,7 +199,7 @@ impl<'a> Daemon<'a> {
         });
     }
 
-    /// Whose program it is.
+    /// The maker of its program.
     #[must_use]
     pub const fn brand(&self) -> Brand {
         self.brand
@@ -223,7 +223,7 @@ impl<'a> Daemon<'a> {
         fs::read_to_string(self.path(ending)).unwrap_or_default()
     }
 
-    /// What it tells machines of its state.
+    /// The daemon's status for machines.
     #[must_use]
     pub fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.ask(&["-s", "json"])).expect("a status in JSON")

@@ -9,7 +9,13 @@ use ctnetlink::{Expectation, Flow, Tuple};
 /// announce but one.
 #[must_use]
 pub fn irc() -> Flow {
-    let tuple = Tuple::v4([10, 1, 0, 1], [10, 2, 0, 1], 6).with_ports(4000, 6667);
+    irc_from(4000)
+}
+
+/// The same from another port.
+#[must_use]
+pub fn irc_from(port: u16) -> Flow {
+    let tuple = Tuple::v4([10, 1, 0, 1], [10, 2, 0, 1], 6).with_ports(port, 6667);
     let mut flow = with_lifetime(Flow::new(tuple));
     flow.proto = ProtoState::Tcp(TcpState { state: 3, ..TcpState::default() });
     flow.status |= Status::SEEN_REPLY | Status::ASSURED;
@@ -20,7 +26,13 @@ pub fn irc() -> Flow {
 /// What [`irc`] announces: a connection to this port of the client.
 #[must_use]
 pub fn data(port: u16) -> Expectation {
-    let master = irc().orig;
+    data_of(&irc(), port)
+}
+
+/// The same of another such connection.
+#[must_use]
+pub fn data_of(control: &Flow, port: u16) -> Expectation {
+    let master = control.orig;
     Expectation::default().with(|expect| {
         expect.master = master;
         expect.tuple = master.inverted().with_ports(0, port);

@@ -16,17 +16,17 @@ pub const PORT: u16 = 3790;
 /// Nodes, each with a cable to each other one.
 #[derive(Debug)]
 pub struct Mesh {
-    /// Where they are.
+    /// The namespaces of the nodes.
     pub nodes: Vec<Namespace>,
     /// Where daemons keep their files.
     pub files: Files,
     /// Addresses of cables.
     family: Family,
-    /// Who they are.
+    /// The nodes' names and keys.
     pub members: Members,
 }
 
-/// Who takes part: a key for each node, whose secret half is in a file `NAME.key`.
+/// The nodes that take part: a key for each, whose secret half is in a file `NAME.key`.
 #[derive(Debug)]
 pub struct Members {
     folder: PathBuf,
@@ -149,7 +149,7 @@ impl Mesh {
         self.start_with(node, "", general)
     }
 
-    /// The same with lines for `Replication`.
+    /// Starts a daemon with lines for `Replication`.
     ///
     /// # Panics
     /// When it does not come up.

@@ -69,7 +69,7 @@ impl Namespace {
         Self { file: file.into() }
     }
 
-    /// The same one, held once more.
+    /// Another handle of the same namespace.
     ///
     /// # Panics
     /// When there are no descriptors left.
@@ -122,8 +122,8 @@ impl Namespace {
     }
 
     /// Lays a cable to `other`: interface `name` here, `other_name` there, with the addresses of [`address`], this end
-    /// being number 1. Returns when both ends have a carrier: the kernel tells interfaces of it in its own time, later
-    /// on a busy machine, and a daemon that starts before says `NO-CARRIER`.
+    /// being number 1. Returns when both ends have a carrier: the kernel reports that to interfaces in its own time,
+    /// later on a busy machine, and a daemon that starts before says `NO-CARRIER`.
     pub fn cable(&self, name: &str, other: &Self, other_name: &str, subnet: u8) {
         let there = other.path();
         self.sh(&format!("ip link add {name} type veth peer name {other_name} netns {there}"));
@@ -158,9 +158,9 @@ impl Default for Namespace {
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// IPv4.
+    /// Addresses of IPv4.
     V4,
-    /// IPv6.
+    /// Addresses of IPv6.
     V6,
 }
 

@@ -22,7 +22,7 @@ const CLIENT: &str = "10.1.0.1";
 const SERVER: &str = "10.2.0.1";
 /// 195 * 256 + 80.
 const DATA_PORT: u16 = 50_000;
-/// How long a connection may take that the router lets through; one that it does not is given up sooner.
+/// How long a connection may take that the router lets through; a connection that it refuses is given up earlier.
 const PATIENCE: Duration = Duration::from_secs(20);
 const REFUSED_AFTER: Duration = Duration::from_secs(2);
 

@@ -12,7 +12,7 @@ const STEP_MAX: Duration = Duration::from_millis(50);
 /// Waits until `now` gives a value.
 ///
 /// # Panics
-/// When it does not within [`PATIENCE`], with what `tell` makes of the last error.
+/// When it does not within [`PATIENCE`], with the text that `tell` makes of the last error.
 pub fn wait_or_tell<T, E>(mut now: impl FnMut() -> Result<T, E>, tell: impl Fn(E) -> String) -> T {
     let end = Instant::now() + PATIENCE;
     let mut step = STEP_MIN;

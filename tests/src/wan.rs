@@ -23,7 +23,7 @@ const NEAR: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 2), 4_790);
 const HEADS: usize = 42;
 /// What a thread reads at most before it sends what is due.
 const READ_MAX: usize = 64;
-/// How often a thread looks whether it is to end.
+/// How often a thread looks whether it must end.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// How a path is.
@@ -194,7 +194,7 @@ impl Direction {
         self.flying.push_back((self.free_at + delay, bytes.to_vec()));
     }
 
-    /// xorshift64.
+    /// The next number of xorshift64.
     fn draw(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

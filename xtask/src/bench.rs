@@ -13,7 +13,7 @@ use clap::Parser as _;
 /// Run the benchmarks of `benches/`; `bench cli`, `bench nfct` and `bench versus` hold the programs against the
 /// originals, and `bench count` counts instructions.
 ///
-/// `cargo xtask bench cli --help`, and so on, tells what those take: `cli` is about `conntrack`, `versus` about the
+/// `cargo xtask bench cli --help`, and so on, lists what those take: `cli` is about `conntrack`, `versus` about the
 /// daemon, `nodes` about nodes of version 2, `count` about what an event costs, whatever else the machine does.
 /// Everything else after the verb goes to the benchmarks of the parts: `cargo xtask bench table` runs those with
 /// `table` in their name.

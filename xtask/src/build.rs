@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-/// The variable that tells userspace's build where the eBPF object is.
+/// The variable that passes the path of the eBPF object to userspace's build.
 pub(crate) const OBJECT_VARIABLE: &str = "CTFLOW_EBPF_OBJECT";
 
 /// Compile the eBPF object and the programs that carry it.

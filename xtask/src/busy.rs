@@ -41,7 +41,7 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         for child in &mut self.0 {
-            // It may have ended already, which is as well.
+            // The child may have ended already, which is as well.
             let _ = child.kill().and_then(|()| child.wait());
         }
     }

@@ -23,7 +23,7 @@ pub(crate) fn run(built: &Built) -> Result<Tally> {
     Ok(tally)
 }
 
-/// What its lines say. One that ends badly without a word counts as a failure.
+/// Counts the results in the output's lines. A run that fails without a line counts as a failure.
 fn counted(said: &str, success: bool) -> Tally {
     let mut tally = Tally::default();
     for line in said.lines() {

@@ -32,7 +32,7 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
-    /// That of this machine, where it is one of ours.
+    /// The architecture of this machine, where it is one of ours.
     pub(crate) fn of_host() -> Option<Self> {
         match env::consts::ARCH {
             "x86_64" => Some(Self::Amd64),

@@ -181,7 +181,7 @@ impl Janitor {
         let mut command = Command::new(transfer::this_program());
         // A group of its own: Ctrl-C must not reach it.
         command.args(["demo-node", "janitor"]).stdin(Stdio::piped()).process_group(0);
-        // It says nothing on its standard output; there it holds the lock.
+        // The janitor prints nothing on its standard output; there it holds the lock.
         command.stdout(lock).spawn().map(Self).context("cannot start the janitor")
     }
 

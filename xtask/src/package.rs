@@ -25,7 +25,7 @@ use std::process::Command;
 
 /// Make the Debian packages `ctflow` and `ctflow-conntrack-tools` in target/package.
 ///
-/// Builds optimised programs first, whose paths do not tell where they were built. With cargo-cyclonedx on PATH the
+/// Builds optimised programs first, whose paths do not show where they were built. With cargo-cyclonedx on PATH the
 /// packages carry a bill of materials (sbom.cdx.json).
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -145,7 +145,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Where packages go.
+/// The folder of the packages.
 pub(crate) fn folder() -> PathBuf {
     repo::target().join("package")
 }

@@ -50,7 +50,7 @@ const LINKER_LIBRARIES: [(&str, &str); 4] = [
     ("/usr/bin/pkg-config", "pkg-config"),
 ];
 
-/// What is missing.
+/// Packages and files that are missing.
 struct Missing {
     packages: Vec<&'static str>,
     linker: bool,

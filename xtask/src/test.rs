@@ -258,7 +258,7 @@ impl Run<'_> {
         Ok(tally)
     }
 
-    /// Those tests with routers that these words select, one after the other.
+    /// Runs the tests with routers that these words select, one after the other.
     fn failover(&self, which: &[&str]) -> Result<Tally> {
         let mut cargo = self.target("failover")?;
         let args = ["--features", "kernel", "--", "--test-threads=1"];

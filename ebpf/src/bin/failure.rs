@@ -81,7 +81,7 @@ mod entry {
         DONE
     }
 
-    /// It has found one, or not.
+    /// The kernel has found a flow to evict, or none.
     #[kretprobe]
     pub fn failure_evicted(ctx: RetProbeContext) -> u32 {
         let Some(state) = state() else { return DONE };

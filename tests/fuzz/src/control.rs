@@ -8,8 +8,8 @@ use wire::control::Request;
 use wire::control::framed::{Answer, Ask, HEADER_LEN, Header, Question, Tally, common_version};
 use wire::sync::v1::{Message, Messages, decode};
 
-/// The first bytes are a request or they are not, whatever follows; and whatever flow the peer made us keep, it is
-/// shown as one line of plain text, in every way there is to show it.
+/// The first bytes are a request or they are not, whatever follows; and every flow that the peer made us keep is
+/// shown as one line of plain text, in every form.
 ///
 /// # Panics
 /// When that does not hold.

@@ -74,7 +74,7 @@ fn node(of: u8) -> Node {
             (drawn >> 56) as u8
         });
     };
-    let secure = Secure::new(hello, members, (0, false), Box::new(random), Instant(1));
+    let secure = Secure::new(hello, members, 0, Box::new(random), Instant(1));
     Node { secure, at: at(of), number: 1 }
 }
 

@@ -75,7 +75,7 @@ impl Cluster {
         let back = back.filter(|_| self.links[node].paths.len() == 1);
         let mut ledgers = self.links[node].ledgers();
         let first_seq = ledgers.next().map_or(far, |ledger| ledger.first_seq(far, back));
-        // Those of the others start again as well.
+        // The ledgers of the other nodes start again as well.
         ledgers.for_each(|ledger| {
             ledger.first_seq(far, None);
         });

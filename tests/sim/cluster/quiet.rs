@@ -1,4 +1,4 @@
-//! Which moments are quiet: everything under way can be known.
+//! Finds quiet moments, in which a node can know everything that is under way.
 
 use super::{Cluster, MILLISECOND, Step};
 use crate::profile::Profile;
@@ -17,7 +17,7 @@ impl Cluster {
         self.nodes[n].up && !self.agenda.values().any(about)
     }
 
-    /// Whether a node can have seen all its kernel did by now. What the kernel does not report is searched for every
+    /// Whether a node has had time to see all its kernel did. What the kernel does not report is searched for every
     /// few seconds; what an operator made the node forget is read on request.
     pub(crate) fn is_in_sight(&self, n: usize) -> bool {
         // Counts are compared every second, and a difference has to stay.

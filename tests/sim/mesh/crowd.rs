@@ -16,7 +16,7 @@ const FIRST: usize = 1_000;
 /// Between two changes at most, nanoseconds.
 const PAUSE: u64 = 6_000_000_000;
 
-/// What paths carry.
+/// The datagrams' lengths that paths carry.
 #[derive(Debug)]
 pub(super) struct Paths {
     /// Its draws are its own: a run is as it would be without it, but for what paths do.

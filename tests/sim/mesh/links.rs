@@ -17,7 +17,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 const ASK_MIN: Duration = Duration::from_millis(500);
 const ASK_MAX: Duration = Duration::from_secs(5);
 
-/// What travels.
+/// A packet on its way.
 #[derive(Clone, Debug)]
 pub(super) enum Packet {
     /// An initiation: its number, and which run of the sender.
@@ -69,7 +69,7 @@ struct Key {
 pub(super) enum LinkEvent {
     /// The peer is there.
     Up(u64),
-    /// It is gone.
+    /// The peer is gone.
     Down,
     /// A datagram to send to it.
     Send(u64, bool),
@@ -103,7 +103,7 @@ impl Session {
         self.present.map(|key| key.id)
     }
 
-    /// Which run of the peer that is for.
+    /// The run of the peer that the session is with.
     pub(super) fn incarnation(&self) -> Option<u64> {
         self.present.map(|key| key.incarnation)
     }

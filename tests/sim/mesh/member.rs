@@ -37,7 +37,7 @@ pub(super) struct Settings {
     pub(super) flows_max: usize,
     pub(super) source: SourceKind,
     pub(super) clocks_differ: bool,
-    /// Which nodes write flows of peers into their kernels at once: of so many one, from this node on.
+    /// The nodes that write flows of peers into their kernels at once: of so many one, from this node on.
     pub(super) hot: Option<(usize, usize)>,
     /// Paths carry datagrams of different lengths.
     pub(super) paths_differ: bool,
@@ -97,7 +97,7 @@ pub(super) struct Member {
     pub(super) shards: Vec<Shard>,
     pub(super) kernel: Kernel,
     pub(super) source: Source,
-    /// Which life of the process.
+    /// The life of the process.
     pub(super) life: u32,
     pub(super) incarnation: u64,
     /// By node.
@@ -117,7 +117,7 @@ pub(super) struct Member {
 /// What one shard sends to a shard of a peer.
 pub(super) struct Datagram {
     pub(super) to: usize,
-    /// From which shard to which.
+    /// The sending and the receiving shard.
     pub(super) stream: (u8, u8),
     pub(super) number: u64,
     pub(super) bytes: Vec<u8>,
@@ -195,7 +195,7 @@ impl Member {
         };
         self.shards = (0..count).map(engine).collect();
         self.sessions = (0..settings.nodes).map(|_| Session::default()).collect();
-        // Which of its flows were written for peers is unknown from here on.
+        // From here on it is unknown which of its flows were written for peers.
         self.kernel.adopt();
         self.known.clear();
         self.life += 1;
@@ -215,7 +215,7 @@ impl Member {
         now + self.clock
     }
 
-    /// Whose the flow is among the shards.
+    /// The shard that the flow belongs to.
     pub(super) fn shard_of(&self, key: &FlowKey) -> usize {
         self.shards.first().map_or(0, |shard| shard.engine.config().share.owner(key))
     }
@@ -231,7 +231,7 @@ impl Member {
         }
     }
 
-    /// Pulls until there is no more.
+    /// Pulls until the engines have no more.
     pub(super) fn turn(&mut self, now: Instant, from: usize, trace: &mut Trace) -> Outcome<Turn> {
         let clock = self.clock(now);
         let Some(shard) = self.shards.get_mut(from) else { return Ok(Turn::default()) };
@@ -402,12 +402,12 @@ impl Member {
         dump.cursor = dump.ready.last().map(Flow::key).or(dump.cursor);
     }
 
-    /// Whose each of these flows is, as this node sees it, and the print of what its owner tells.
+    /// The owner of each of these flows, as this node sees it, and the print of the flow as its owner sent it.
     pub(super) fn view(&self, keys: &[FlowKey]) -> BTreeMap<FlowKey, (Owner, u64)> {
         keys.iter().filter_map(|key| Some((*key, self.sees(key)?))).collect()
     }
 
-    /// The same of one flow.
+    /// The owner of one flow, as this node sees it, and its print.
     pub(super) fn sees(&self, key: &FlowKey) -> Option<(Owner, u64)> {
         let (owner, flow) = self.shards.get(self.shard_of(key))?.engine.claimed(key)?;
         let canonical = wire::sync::v2::Canonical::of(&flow)?;
@@ -424,7 +424,7 @@ impl Member {
     }
 }
 
-/// Which peer of node `at` node `other` is.
+/// The number by which node `at` knows node `other`.
 pub(super) fn peer_of(at: usize, other: usize) -> PeerId {
     PeerId::at(other - usize::from(other > at))
 }

@@ -163,7 +163,7 @@ impl World {
         Ok(())
     }
 
-    /// A node did something: what it held otherwise than a peer and holds so no more is over. Between two samples a
+    /// A node did something: a difference to a peer that is gone now is over. Between two samples a
     /// difference may be mended, and come again with the same prints: that is another one.
     pub(super) fn follow_differences(&mut self, node: usize) {
         let (members, differing) = (&self.members, &mut self.watch.differing);

@@ -59,7 +59,7 @@ pub(super) struct World {
     pub(super) keys: Vec<FlowKey>,
     pub(super) trace: Trace,
     pub(super) watch: Watch,
-    /// In how many of a thousand packets a connection goes through another node than its own.
+    /// The share of packets, in thousandths, that go through another node than the connection's own.
     pub(super) strays: u32,
     /// Tables are smaller than the number of flows.
     pub(super) tight: bool,
@@ -326,7 +326,8 @@ impl World {
             self.members[node].turn(self.now, at.1, &mut self.trace)?;
         self.follow_differences(node);
         if committed {
-            // It waits for peers to answer, and may take over what a node has closed since that does not hear this one.
+            // The commit waits for peers to answer, and may take over what a node has closed since that does not hear
+            // this one.
             self.note_disturbance();
         }
         for Datagram { to, stream, number, bytes } in datagrams {

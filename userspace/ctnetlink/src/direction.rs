@@ -26,7 +26,7 @@ pub(crate) fn decode(nest: &Attribute<'_>) -> Result<(Tuple, Option<u16>), Decod
     Ok((out, zone))
 }
 
-/// The same, into a tuple that is unknown so far.
+/// Decodes a direction into a tuple that is unknown so far.
 pub(crate) fn decode_into(
     out: &mut Tuple,
     nest: &Attribute<'_>,

@@ -5,9 +5,9 @@ use crate::flow::{HelperName, Name};
 
 /// Bits of `CTA_EXPECT_FLAGS`: `NF_CT_EXPECT_*` (`linux/netfilter/nf_conntrack_common.h`).
 pub mod flag {
-    /// It stays after its first match.
+    /// The expectation stays after its first match.
     pub const PERMANENT: u32 = 1;
-    /// It matches nothing until it is activated.
+    /// The expectation matches nothing until it is activated.
     pub const INACTIVE: u32 = 2;
     /// A helper in user space made it.
     pub const USERSPACE: u32 = 4;
@@ -58,8 +58,8 @@ impl Expectation {
         Self { master, tuple, mask, ..Self::default() }
     }
 
-    /// The same after `change` has set fields. Other crates make one so: a struct literal would not compile any more
-    /// when a newer kernel adds a field.
+    /// The expectation after `change` has set fields. Other crates make one so: a struct literal would not compile any
+    /// more when a newer kernel adds a field.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);

@@ -57,7 +57,7 @@ bitflags! {
 }
 
 bitflags! {
-    /// Which optional fields of a [`Flow`] carry a value.
+    /// The optional fields of a [`Flow`] that carry a value.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Known: u16 {
         /// `status`.
@@ -119,7 +119,7 @@ pub struct TcpState {
 pub struct TcpFlags {
     /// `IP_CT_TCP_FLAG_*` values.
     pub flags: u8,
-    /// Which of them a request sets; 0 in what the kernel sends.
+    /// The flags that a request sets; 0 in what the kernel sends.
     pub mask: u8,
 }
 
@@ -138,7 +138,7 @@ pub mod tcp {
 /// `net.netfilter.nf_conntrack_acct` is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Counters {
-    /// Packets.
+    /// How many packets.
     pub packets: u64,
     /// Bytes, IP headers included.
     pub bytes: u64,
@@ -172,7 +172,7 @@ pub struct Synproxy {
 pub struct Timestamps {
     /// First packet.
     pub start_ns: u64,
-    /// Destruction.
+    /// When the flow was destroyed.
     pub stop_ns: u64,
 }
 

@@ -29,7 +29,7 @@ pub struct Header {
     pub flags: u16,
     /// Sequence number of the request that this answers; 0 in events.
     pub seq: u32,
-    /// Whom it is for, or in events whose request caused it.
+    /// Port id of the receiver; in events, of the socket whose request caused them.
     pub portid: u32,
 }
 

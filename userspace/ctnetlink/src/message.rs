@@ -12,12 +12,12 @@ use crate::view::{ExpectView, FlowView};
 /// fourth would keep a wrong table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// It began: `IPCTNL_MSG_CT_NEW` with `NLM_F_CREATE` or `NLM_F_EXCL`.
+    /// The object began: `IPCTNL_MSG_CT_NEW` with `NLM_F_CREATE` or `NLM_F_EXCL`.
     New,
-    /// It changed; or it exists, in the answer to a dump or a read, which looks the same: `IPCTNL_MSG_CT_NEW` without
-    /// those flags.
+    /// The object changed; or it exists, in the answer to a dump or a read, which looks the same: `IPCTNL_MSG_CT_NEW`
+    /// without those flags.
     Update,
-    /// It ended: `IPCTNL_MSG_CT_DELETE`.
+    /// The object ended: `IPCTNL_MSG_CT_DELETE`.
     Destroy,
 }
 

@@ -29,7 +29,7 @@ use crate::{FlowKey, Tuple, Writer, direction};
 /// `AF_UNSPEC`: both address families.
 pub const ANY_FAMILY: u8 = 0;
 
-/// Which answers a request gets, and how they are recognised.
+/// The answers that a request gets, and how they are recognised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ticket {
     /// Sequence number, which the answer repeats.
@@ -55,10 +55,10 @@ impl Ticket {
 /// What a create does when the flow or expectation exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfExists {
-    /// It fails with `EEXIST`.
+    /// The request fails with `EEXIST`.
     Fail,
-    /// It changes what exists. For flows with translation or a master it fails with `EOPNOTSUPP`, because the kernel
-    /// sets these only when a flow begins.
+    /// The request changes what exists. For flows with translation or a master it fails with `EOPNOTSUPP`, because the
+    /// kernel sets these only when a flow begins.
     Change,
 }
 
@@ -139,7 +139,7 @@ pub fn get(w: &mut Writer<'_>, ticket: Ticket, key: &FlowKey) {
     Head::new(ct::GET, 0, key.tuple.family).message(w, ticket, |w| put_key(w, key));
 }
 
-/// Which flows a dump or a flush selects. The default is all.
+/// Selects the flows of a dump or a flush. The default is all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Selection {
@@ -157,8 +157,8 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// The same after `change` has set fields. Other crates make a selection so: a struct literal would not compile any
-    /// more when a newer kernel adds a field.
+    /// The selection after `change` has set fields. Other crates make a selection so: a struct literal would not
+    /// compile any more when a newer kernel adds a field.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
@@ -315,7 +315,7 @@ impl Head {
         self.message_about(w, 0, ticket, body);
     }
 
-    /// The same, about the object with number `resource`.
+    /// A message about the object with number `resource`.
     fn message_about(
         &self,
         w: &mut Writer<'_>,

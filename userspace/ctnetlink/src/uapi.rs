@@ -7,7 +7,7 @@
 
 /// `NLMSG_*` (`linux/netlink.h`): message types below the subsystems'.
 pub mod control {
-    /// Nothing.
+    /// A message without content.
     pub const NOOP: u16 = 1;
     /// A refusal, or an acknowledgement when its errno is 0.
     pub const ERROR: u16 = 2;
@@ -57,9 +57,9 @@ pub mod nla {
 
 /// `NFNL_SUBSYS_*` (`nfnetlink.h`): upper byte of the message type.
 pub mod subsystem {
-    /// Flows.
+    /// The table of flows.
     pub const CTNETLINK: u8 = 1;
-    /// Expectations.
+    /// The table of expectations.
     pub const CTNETLINK_EXP: u8 = 2;
     /// Packets for user space.
     pub const QUEUE: u8 = 3;
@@ -261,7 +261,7 @@ pub mod protoinfo {
 
 /// `CTA_HELP_*` (`enum ctattr_help`).
 pub mod help {
-    /// NUL-terminated.
+    /// NUL-terminated name of the helper.
     pub const NAME: u16 = 1;
     /// The helper's own bytes.
     pub const INFO: u16 = 2;
@@ -310,7 +310,7 @@ pub mod seqadj {
 
 /// `CTA_SECCTX_*` (`enum ctattr_secctx`).
 pub mod secctx {
-    /// NUL-terminated.
+    /// NUL-terminated name of the security context.
     pub const NAME: u16 = 1;
 }
 
@@ -318,7 +318,7 @@ pub mod secctx {
 pub mod timestamp {
     /// First packet.
     pub const START: u16 = 1;
-    /// Destruction.
+    /// When the flow was destroyed.
     pub const STOP: u16 = 2;
 }
 
@@ -368,7 +368,7 @@ pub mod expect {
     pub const TIMEOUT: u16 = 4;
     /// `u32`.
     pub const ID: u16 = 5;
-    /// NUL-terminated.
+    /// NUL-terminated name of the helper.
     pub const HELP_NAME: u16 = 6;
     /// `u16`.
     pub const ZONE: u16 = 7;
@@ -378,7 +378,7 @@ pub mod expect {
     pub const CLASS: u16 = 9;
     /// Nest of `NAT_*`.
     pub const NAT: u16 = 10;
-    /// NUL-terminated.
+    /// NUL-terminated name of the function that the kernel runs on the expected flow.
     pub const FN: u16 = 11;
 
     /// `u32`.

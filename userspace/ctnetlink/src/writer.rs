@@ -1,6 +1,6 @@
 //! Bounds-checked writing.
 //!
-//! A [`Writer`] over an empty buffer only counts, so one `encode` function tells the length and writes the bytes,
+//! A [`Writer`] over an empty buffer only counts, so one `encode` function returns the length and writes the bytes,
 //! and a property test can hold the two against each other.
 
 /// Writes forward into a byte slice, or only counts.

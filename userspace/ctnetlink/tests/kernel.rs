@@ -249,7 +249,7 @@ fn rare_cases() -> Vec<(&'static str, Flow)> {
     ]
 }
 
-/// What the kernel makes of a flow that was written: it adds bits of its own and never tells masks.
+/// A written flow as the kernel returns it: the kernel adds bits of its own and never sends masks.
 fn as_kept(written: &Flow, read: &Flow) -> Flow {
     let mut kept = Flow { id: read.id, known: read.known, ..written.clone() };
     kept.status |= Status::CONFIRMED | (read.status & (Status::HELPER | Status::SEQ_ADJUST));

@@ -129,7 +129,7 @@ impl<T> Bounded<T> {
         self.items.iter_mut()
     }
 
-    /// How full it is.
+    /// The length and the limit of the queue, and how much it refused.
     #[must_use]
     pub fn usage(&self) -> QueueUsage {
         QueueUsage { len: self.items.len(), max: self.max, no_space: self.no_space }

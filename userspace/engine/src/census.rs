@@ -33,9 +33,9 @@ pub struct Census {
     pub translated: [u64; 3],
     /// Flows that a flowtable of the kernel forwards, and those that hardware does.
     pub offloaded: [u64; 2],
-    /// Flows of which events may never tell.
+    /// Flows whose changes and end the kernel may never report.
     pub without_events: u64,
-    /// Flows that may never have come to be.
+    /// Flows that the kernel may never have inserted into its table.
     pub unconfirmed: u64,
 }
 

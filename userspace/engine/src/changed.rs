@@ -17,11 +17,11 @@ use ctnetlink::{Change, Expectation, Flow};
 /// What the peers may know of a flow that is added to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elsewhere {
-    /// Nothing.
+    /// The peer knows nothing under this identity.
     Unknown,
     /// The flow, perhaps from an earlier life of this daemon, so the peer needs to receive its end.
     Known,
-    /// Perhaps another flow under the same identity: they are to start over.
+    /// Perhaps another flow under the same identity, which the next message has to replace.
     Other,
 }
 
@@ -53,7 +53,7 @@ pub trait Listener {
     /// The flow in a slot is about to end, and the listener must not send that end.
     fn silence(&mut self, slot: Slot);
 
-    /// The same, but a peer that received the flow needs to know: the next bulk transfer shows it.
+    /// Suppresses the end's message; but a peer that received the flow needs to know: the next bulk transfer shows it.
     fn owe_end(&mut self, slot: Slot);
 
     /// A peer's message changed one of this node's flows. That peer knows the new state; others may hold the old one.
@@ -65,7 +65,7 @@ pub trait Listener {
     /// Makes room in the table: the flow that ended first and is still held is given up. False if there is none.
     fn reclaim(&mut self, table: &mut FlowTable, counters: &mut ReplicaCounters) -> bool;
 
-    /// All entries are about to be forgotten without a word.
+    /// All entries are about to be forgotten without a message.
     fn forget_entries(&mut self);
 
     /// A flow became this node's own, and no peer needs to receive it.
@@ -74,6 +74,6 @@ pub trait Listener {
     /// Something happened to an expectation.
     fn on_expectation(&mut self, expect: &Expectation, counters: &mut ReplicaCounters);
 
-    /// What waits to be said of an expectation is not to be said.
+    /// Drops the unsent messages about an expectation.
     fn withdraw_expectation(&mut self, gone: &ExpectKey);
 }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use wire::sync::v2::DigestKey;
 
-/// What one engine is to do.
+/// The settings of one engine.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Most flows in each of the two tables (`HashLimit`).
@@ -16,10 +16,10 @@ pub struct Config {
     /// Flows that each index has room for from the start, so that no event waits for an index to grow (twice
     /// `HashSize`).
     pub flows_expected: usize,
-    /// Which flows count.
+    /// Selects the flows that this engine keeps.
     pub filter: Filter,
-    /// Which of these are this engine's, where several share the work. The kernel's table is read by each, and the
-    /// rest of it ignored; events about flows of others are not handed in.
+    /// This engine's share of the flows, where several engines share the work. Each engine reads the kernel's whole
+    /// table and ignores the rest; the host hands it no events about other engines' flows.
     pub share: Share,
     /// How flows are replicated.
     pub replication: Replication,
@@ -28,7 +28,7 @@ pub struct Config {
     /// Seconds a committed flow gets instead of what it had left (`CommitTimeout`). Also keeps remaining lifetimes
     /// out of sent messages, as conntrackd does.
     pub commit_timeout_s: Option<u32>,
-    /// Whether the kernel is to check TCP windows of written flows (`TCPWindowTracking`).
+    /// Whether the kernel checks TCP windows of written flows (`TCPWindowTracking`).
     pub window_tracking: bool,
     /// Which expectations are replicated (`ExpectationSync`).
     pub expectations: Helpers,
@@ -40,8 +40,8 @@ pub struct Config {
     /// Whether events report what other programs, and a commit of ours, do to flows by request. If not, the engine
     /// reads the kernel's table after a commit.
     pub hears_requests: bool,
-    /// An earlier life of this daemon may have written flows of the peers straight into this kernel, which nothing
-    /// tells from this node's own.
+    /// An earlier life of this daemon may have written flows of the peers straight into this kernel, and nothing
+    /// distinguishes them from this node's own.
     pub earlier_life: bool,
     /// Sequence number of the first message; conntrackd takes the time in seconds since 1970.
     pub first_seq: u32,
@@ -57,7 +57,7 @@ pub struct Owner(pub u8);
 /// The nodes of a cluster, as the engine knows them (version 2 of the protocol).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// Which node this is.
+    /// This node's number in the cluster.
     pub me: Owner,
     /// By peer, in the order of the configuration: which node it is. All owners are below the number of nodes.
     pub peers: Vec<Owner>,
@@ -69,7 +69,7 @@ pub struct Cluster {
     pub settle: Duration,
     /// Most flows of all peers together (`RemoteLimit`); each is sure of its share.
     pub remote_max: usize,
-    /// Which run of this node this is: a random number.
+    /// A random number that identifies this run of the node.
     pub incarnation: u64,
     /// The key under which flows are summed, the same at all nodes (R11.2).
     pub digest_key: DigestKey,
@@ -78,12 +78,12 @@ pub struct Cluster {
 /// Which expectations are replicated, by the helper that made them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Helpers {
-    /// None.
+    /// No expectation is replicated.
     #[default]
     None,
-    /// All.
+    /// All expectations are replicated.
     All,
-    /// Those of helpers whose names begin like one of these, in any case.
+    /// Expectations of helpers whose names begin like one of these, in any case.
     Named(Vec<String>),
 }
 
@@ -114,7 +114,7 @@ impl Helpers {
 /// How flows are replicated.
 #[derive(Clone, Copy, Debug)]
 pub struct Replication {
-    /// By which rules.
+    /// The rules by which messages are sent and acknowledged.
     pub mode: Mode,
     /// Whether there is a peer (off: statistics mode).
     pub has_peer: bool,
@@ -222,7 +222,7 @@ pub mod limit {
     pub const BULK_DATAGRAMS: u32 = 40;
     /// See [`BULK_DATAGRAMS`].
     pub const BULK_INTERVAL: Duration = Duration::from_micros(500);
-    /// The same where the peer acknowledges: there, what is on its way is bounded too ([`BULK_IN_FLIGHT_MAX`]).
+    /// The interval where the peer acknowledges: there, what is on its way is bounded too ([`BULK_IN_FLIGHT_MAX`]).
     pub const BULK_INTERVAL_HEARD: Duration = Duration::from_micros(400);
     /// The pause between two bulk transfers that the peer asks for.
     pub const BULK_PAUSE: Duration = Duration::from_secs(1);
@@ -231,7 +231,7 @@ pub mod limit {
     /// How long later messages may overtake a message. A message that comes later still is from a peer that
     /// restarted.
     pub const LATE_TIME: Duration = Duration::from_millis(500);
-    /// The same for a peer that announces its restarts: then a late message is hardly ever anything else.
+    /// [`LATE_TIME`] for a peer that announces its restarts: then a late message is hardly ever anything else.
     pub const LATE_TIME_GREETED: Duration = Duration::from_secs(5);
     /// There, a message as far back as this is only too late. One further back is forged, or the one before was.
     pub const LATE_REACH_GREETED: u32 = 1 << 20;
@@ -260,8 +260,8 @@ pub mod limit {
     pub const ACCOUNTS_DIFFER: u8 = 3;
     /// How often an account is sent while there is always something else to send.
     pub const ACCOUNT_EVERY: Duration = Duration::from_secs(2);
-    /// A peer that is not ours tells its flows before it has read its kernel's table. What it does not name so soon
-    /// after its start may exist.
+    /// A peer that is not ours sends its flows before it has read its kernel's table. A flow that it does not name so
+    /// soon after its start may exist.
     pub const STRANGER_START: Duration = Duration::from_secs(5);
     /// How long a received message may wait for its acknowledgement.
     pub const ACK_AFTER: Duration = Duration::from_secs(1);
@@ -289,11 +289,11 @@ pub mod limit {
     pub const AUDIT_PAUSE_COUNTED: Duration = Duration::from_secs(600);
     /// See [`AUDIT_PAUSE_COUNTED`].
     pub const AUDIT_REST_COUNTED: u32 = 800;
-    /// How long after its first packet a flow is asked for that may never have come to be, if nothing more is heard.
+    /// Seconds after its first packet until an unconfirmed flow is queried, unless another event arrives.
     pub const UNCONFIRMED_AFTER_S: u32 = 2;
     /// Slots looked at for such flows in one step.
     pub const UNCONFIRMED_STEP_SLOTS: u32 = 5120;
-    /// Of these, so many are asked for.
+    /// Flows queried in one step.
     pub const UNCONFIRMED_STEP_FLOWS: usize = 20;
     /// Flows whose time is over, and whose end the kernel should have reported, are queried up to this number.
     pub const UNCONFIRMED_STEP_OVERDUE: usize = 640;
@@ -312,7 +312,7 @@ pub mod limit {
     /// After the kernel's table was read because of losses, so many times as long as that took pass before it is
     /// read for that reason again.
     pub const REPAIR_REST: u32 = 3;
-    /// As long as events are lost, a reading that is to make losses good is put off, for so long at most.
+    /// As long as events are lost, the reading that repairs the losses is put off, for so long at most.
     pub const REPAIR_PUT_OFF: Duration = Duration::from_secs(10);
     /// When a table that was full has room again, the kernel's table is read after a pause, which doubles each time the
     /// reading fills it.
@@ -322,7 +322,7 @@ pub mod limit {
     /// So many comparisons in a row, a second apart, in which the kernel's count of flows differs from ours in the same
     /// direction, show that flows are missing or left over.
     pub const CENSUS_DIFFERS: u8 = 4;
-    /// Of the events of a second, one in so many may be on its way.
+    /// One in so many of a second's events may be on its way.
     pub const CENSUS_IN_FLIGHT: u64 = 50;
     /// Slots looked at in one step of the comparison that ends a reading; and the time between two.
     pub const SWEEP_STEP_SLOTS: u32 = 32_768;
@@ -356,4 +356,10 @@ pub mod limit {
     pub const CROSSING: Duration = Duration::from_secs(3);
     /// Flows that a commit tries once more at its end, because another identity had their place.
     pub const COMMIT_LATE_MAX: usize = 4096;
+    /// Flows of a commit that wait for another shard to write their master; what is beyond does without.
+    pub const COMMIT_ORPHANS_MAX: usize = 65_536;
+    /// How long they wait at most, from when all else of their shard is settled.
+    pub const COMMIT_ORPHANS_WAIT: Duration = Duration::from_secs(1);
+    /// How long a commit waits before it tries them again.
+    pub const COMMIT_ORPHANS_PAUSE: Duration = Duration::from_millis(20);
 }

@@ -114,7 +114,7 @@ pub struct Counters {
     pub remote_expectations: TableCounters,
     /// Expectations written where the remote table is disabled.
     pub inject_expectations: PassCounters,
-    /// Replication.
+    /// Counts of the replication.
     pub replica: ReplicaCounters,
     /// Kernel requests dropped because too many were waiting.
     pub kernel_no_space: u64,

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::input::Input;
 use common::Instant;
 
-/// What is driven.
+/// An engine that a turn drives.
 pub trait Driven {
     /// Takes one input.
     fn handle(&mut self, now: Instant, input: Input<'_>);
@@ -33,7 +33,7 @@ impl Driven for Engine {
     }
 }
 
-/// The world around an engine. Each method pulls until there is no more, or until it has done a turn's share.
+/// The world around an engine. Each method pulls until the engine has no more, or until it has done a turn's share.
 pub trait Io<E> {
     /// Why a turn fails.
     type Error;
@@ -51,7 +51,7 @@ pub trait Io<E> {
     /// As for `kernel`.
     fn transmit(&mut self, engine: &mut E, now: Instant) -> Result<usize, Self::Error>;
 
-    /// Tells what the engine has to tell.
+    /// Reports the engine's events.
     ///
     /// # Errors
     /// As for `kernel`.

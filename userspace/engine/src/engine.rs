@@ -131,7 +131,7 @@ impl Engine {
         self.session.v2().into_iter().flat_map(move |v2| v2.peer_standings(now))
     }
 
-    /// Which node's claim of a living flow wins, as far as this node knows (version 2), and the flow as that node tells
+    /// Which node's claim of a living flow wins, as far as this node knows (version 2), and the flow as that node sent
     /// it.
     #[must_use]
     pub fn claimed(&self, key: &FlowKey) -> Option<(Owner, Flow)> {
@@ -161,7 +161,7 @@ impl Engine {
         self.node.kernel.waits()
     }
 
-    /// The next thing worth telling.
+    /// The next event to report.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.node.poll_event()
     }
@@ -212,7 +212,7 @@ impl Engine {
         self.session.peers()
     }
 
-    /// What waits to be sent over the links of version 1, and what waits to be acknowledged.
+    /// The messages of version 1: those that wait to be sent, and those that wait for an acknowledgement.
     #[must_use]
     pub const fn outbox(&self) -> Option<&Outbox> {
         self.session.outbox()
@@ -278,7 +278,7 @@ impl Engine {
         self.config().replication.keep_local && self.node.flows.table.wants_counters()
     }
 
-    /// How long an entry of a table stays if the peer does not tell it again; `None` where entries just stay.
+    /// How long an entry of a table stays if the peer does not send it again; `None` where entries just stay.
     #[must_use]
     pub fn expires_in(&self, side: Side, entry: &Notes, now: Instant) -> Option<Duration> {
         match side {
@@ -293,7 +293,7 @@ impl Engine {
         self.table(side).iter().map(|(_, entry)| entry).filter(alive).map(|entry| entry.flow())
     }
 
-    /// What was counted.
+    /// The counters of this engine.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let kernel_no_space = self.node.kernel.usage().no_space;
@@ -333,7 +333,7 @@ impl Engine {
         self.node.is_filled()
     }
 
-    /// Messages that wait to be sent.
+    /// How many messages wait to be sent.
     #[must_use]
     pub fn outbox_len(&self) -> usize {
         self.session.outbox().map_or(0, Outbox::len)

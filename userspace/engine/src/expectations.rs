@@ -28,16 +28,16 @@ use ctnetlink::{Change, Expectation, Tuple};
 pub struct ExpectKey {
     /// Original tuple of the flow whose helper made it.
     pub master: Tuple,
-    /// What is expected.
+    /// The tuple of the expected flow.
     pub tuple: Tuple,
-    /// Which bits of that count.
+    /// The bits of `tuple` that count.
     pub mask: Tuple,
-    /// Zone, host order; a peer does not tell it.
+    /// Zone, host order; a peer does not send it.
     pub zone: u16,
 }
 
 impl ExpectKey {
-    /// That of an expectation.
+    /// The key of an expectation.
     #[must_use]
     pub fn of(expect: &Expectation) -> Self {
         let Expectation { master, tuple, mask, zone, .. } = expect;
@@ -94,18 +94,18 @@ pub fn next_after(
 #[derive(Debug, Default)]
 pub struct Local {
     table: ExpectTable,
-    /// Those that ended while the kernel's table was being read; `None` while it is not.
+    /// Expectations that ended while the kernel's table was being read; `None` while it is not.
     ended: Option<BTreeSet<ExpectKey>>,
 }
 
-/// Whether the peer is to hear of it.
+/// Whether the peer receives a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    /// It is.
+    /// The peer receives the change.
     Tell,
-    /// It is not.
+    /// The peer does not receive the change.
     Keep,
-    /// It is not, and what waits to be said about it is not to be said either.
+    /// The peer does not receive the change, and unsent messages about the expectation are dropped.
     Withdraw,
 }
 

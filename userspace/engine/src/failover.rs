@@ -10,7 +10,10 @@
 //! generation of a flow: each pass takes all remaining flows up to its generation.
 //!
 //! A local flow may occupy the reply tuple of a peer's flow until the commit replaces it. So the commit retries flows
-//! whose tuple was taken by another identity once more at the end.
+//! whose tuple was taken by another identity once more at the end. With several shards, a master may belong to another
+//! one, which commits at the same time: flows wait for theirs at the end ([`orphans`]).
+
+mod orphans;
 
 use crate::config::{Config, limit};
 use crate::errno::{EEXIST, ENOENT};
@@ -23,6 +26,7 @@ use crate::remote::{Remote, without_master, writable};
 use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::FlowKey;
+use orphans::Orphans;
 
 /// Most generations. What claims to be deeper, and what claims to be its own ancestor, comes with the last.
 const GENERATIONS_MAX: usize = 4;
@@ -34,7 +38,7 @@ type From<'a> = (&'a Config, &'a Remote, &'a dyn Fn(Slot, u32) -> Option<u32>);
 /// A commit under way.
 #[derive(Debug)]
 pub struct Commit {
-    /// Whose command it is.
+    /// The command that asked for the commit.
     pub id: CommandId,
     began: Instant,
     /// Which generation is being written, and the latest one that was seen.
@@ -45,6 +49,8 @@ pub struct Commit {
     taken: Vec<u64>,
     /// Flows that found their place taken by another identity, at most [`limit::COMMIT_LATE_MAX`].
     late: Vec<FlowKey>,
+    /// Flows that wait for another shard to write their master.
+    orphans: Orphans,
     /// Requests not settled yet.
     open: usize,
     committed: u64,
@@ -54,9 +60,9 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// Begins.
+    /// Begins a commit, in one of so many shards.
     #[must_use]
-    pub fn new(id: CommandId, now: Instant) -> Self {
+    pub fn new(id: CommandId, now: Instant, shards: usize) -> Self {
         Self {
             id,
             began: now,
@@ -65,6 +71,7 @@ impl Commit {
             cursor: Some(0),
             taken: Vec::new(),
             late: Vec::new(),
+            orphans: Orphans::new(shards),
             open: 0,
             committed: 0,
             failed: 0,
@@ -103,6 +110,10 @@ impl Commit {
         }
         self.try_late(from, kernel, now);
         if !self.late.is_empty() || self.open > 0 {
+            return None;
+        }
+        self.try_orphans(from, kernel, now);
+        if !self.orphans.is_empty() || self.open > 0 {
             return None;
         }
         let (committed, failed, took) = (self.committed, self.failed, now.since(self.began));
@@ -148,14 +159,48 @@ impl Commit {
         while kernel.len() < limit::KERNEL_IN_FLIGHT_MAX
             && let Some(key) = self.late.pop()
         {
-            match remote.table().get(&key) {
-                Some(entry) => {
-                    let age_s = seconds(now).saturating_sub(entry.updated_s);
-                    self.write((Purpose::CommitLast, false), entry, config, kernel, age_s);
-                }
-                // The peer has ended it since.
-                None => (self.failed, self.emptied) = (self.failed + 1, true),
+            self.write_again((Purpose::CommitLast, key), (config, remote), kernel, now);
+        }
+    }
+
+    /// Queues the flows that wait for their masters, if it is time, while few requests are open.
+    fn try_orphans(
+        &mut self,
+        (config, remote, _): From<'_>,
+        kernel: &mut KernelQueue,
+        now: Instant,
+    ) {
+        if self.orphans.is_empty() || !self.orphans.begin(now) {
+            return;
+        }
+        while kernel.len() < limit::KERNEL_IN_FLIGHT_MAX
+            && let Some(key) = self.orphans.pop()
+        {
+            self.write_again((Purpose::Commit, key), (config, remote), kernel, now);
+        }
+    }
+
+    /// When [`Commit::step`] has something to do though nothing is settled.
+    #[must_use]
+    pub const fn due(&self) -> Option<Instant> {
+        self.orphans.due()
+    }
+
+    /// Queues a flow that was tried before.
+    fn write_again(
+        &mut self,
+        (purpose, key): (Purpose, FlowKey),
+        (config, remote): (&Config, &Remote),
+        kernel: &mut KernelQueue,
+        now: Instant,
+    ) {
+        match remote.table().get(&key) {
+            Some(entry) => {
+                let age_s = seconds(now).saturating_sub(entry.updated_s);
+                self.write((purpose, false), entry, config, kernel, age_s);
             }
+            // The peer has ended it since.
+            None => (self.failed, self.emptied) = (self.failed + 1, true),
         }
     }
 
@@ -185,8 +230,9 @@ impl Commit {
         }
     }
 
-    /// A request of the commit failed: what is in the way is removed, once, a place that is taken all the same is tried
-    /// for again at the end, and a master that is not there is done without. Returns whether it is a failure to tell.
+    /// A request of the commit failed. What is in the way is removed, once; an entry that exists all the same is
+    /// retried at the end; a missing master is left out, if no other shard may write it. Returns whether to report the
+    /// failure.
     pub fn on_failure(&mut self, kernel: &mut KernelQueue, op: InFlight, errno: i32) -> bool {
         let cleared = op.purpose != Purpose::Commit;
         let again = match (op.purpose, op.request, errno) {
@@ -199,6 +245,12 @@ impl Commit {
                 if self.late.len() < limit::COMMIT_LATE_MAX =>
             {
                 self.late.push(flow.key());
+                self.open = self.open.saturating_sub(1);
+                return false;
+            }
+            (Purpose::Commit | Purpose::CommitAgain, Request::Create(flow), ENOENT)
+                if flow.master().is_some() && self.orphans.wait(flow.key()) =>
+            {
                 self.open = self.open.saturating_sub(1);
                 return false;
             }

@@ -1,5 +1,5 @@
-//! Which flows count. The same decision, over maps of the same contents, also runs in the kernel (`common::filter`);
-//! this side always runs, so the sources agree and dumps are filtered too.
+//! Decides which flows count. The same decision, over maps of the same contents, also runs in the kernel
+//! (`common::filter`); this side always runs, so the sources agree and dumps are filtered too.
 
 use crate::interval::Intervals;
 use common::filter::{FilterConfig, Numbers, Sets, Subject, known};
@@ -19,7 +19,7 @@ pub struct Prefix {
     pub bits: u8,
 }
 
-/// Which flows count. The default lets all pass.
+/// Selects the flows that count. The default lets all pass.
 #[derive(Clone, Debug)]
 pub struct Filter {
     config: FilterConfig,
@@ -76,7 +76,7 @@ impl Filter {
         self.config == FilterConfig { enabled: self.config.enabled, ..FilterConfig::PASS }
     }
 
-    /// Whether flows count only from some age on. Who reports events has seen to that; an event tells no age.
+    /// Whether flows count only from some age on. The event source checks the age, because an event carries none.
     #[must_use]
     pub const fn asks_for_age(&self) -> bool {
         self.config.age_ns > 0
@@ -97,7 +97,7 @@ impl Sets for Filter {
     }
 }
 
-/// What a flow tells a filter. The kernel tells a mark with the status, unless it is 0.
+/// The fields of a flow that a filter tests. Where the kernel sends the status without a mark, the mark is 0.
 #[must_use]
 pub fn subject(flow: &Flow) -> Subject {
     let mut known = known::ZONE;

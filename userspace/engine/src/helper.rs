@@ -63,9 +63,9 @@ pub struct Outcome {
     /// malformed, or in the name of a third party. The caller counts the packet and lets it pass; the rest of this
     /// outcome holds all the same. Packets that do not concern the helper do not count.
     pub not_understood: bool,
-    /// `Context::private` was changed and is to go back to the kernel.
+    /// The helper changed `Context::private`, which must go back to the kernel.
     pub private_changed: bool,
-    /// Seconds that the flow itself is to live on, if the helper has an opinion.
+    /// The flow's new lifetime in seconds, if the helper sets one.
     pub timeout_s: Option<u32>,
     /// Flows that the packet announces; at most [`ANNOUNCED_MAX`].
     pub announced: Vec<Announcement>,
@@ -105,7 +105,7 @@ pub enum Kind {
     Ftp,
     /// Multicast DNS: the answer to a multicast comes from a host's own address (RFC 6762).
     Mdns,
-    /// Sun RPC: the portmapper tells the port of a service (RFC 1833).
+    /// Sun RPC: the portmapper announces the port of a service (RFC 1833).
     Rpc,
     /// SANE: the scanner's data connection.
     Sane,

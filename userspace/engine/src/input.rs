@@ -10,7 +10,7 @@ use core::time::Duration;
 use ctnetlink::{Change, Expectation, Flow, FlowKey};
 use wire::packet::Seen;
 
-/// Whose request caused a kernel event.
+/// The cause of a kernel event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Traffic, or another program.
@@ -71,7 +71,7 @@ pub enum Command {
     ResyncKernel,
     /// Read the kernel's expectations into the local table (`-R expect`).
     ResyncKernelExpectations,
-    /// Both (`-R`).
+    /// The kernel's tables of flows and of expectations (`-R`).
     ResyncKernelAll,
 }
 
@@ -93,9 +93,9 @@ pub enum Input<'a> {
         event: Change,
         /// The fields of the flow that it reported.
         flow: Flow,
-        /// Whose doing it was.
+        /// The cause of the event.
         origin: Origin,
-        /// When.
+        /// When the kernel reported it.
         stamp: Stamp,
     },
     /// A flow exists that no event has reported, because it was too young: the engine queries the kernel about it.
@@ -105,7 +105,7 @@ pub enum Input<'a> {
     Packet {
         /// The flow as the packet left it, and what that says of it.
         seen: Seen,
-        /// When.
+        /// When the packet was seen.
         at: Instant,
     },
     /// Settings change.
@@ -118,7 +118,7 @@ pub enum Input<'a> {
     },
     /// Events about flows were lost.
     EventsLost {
-        /// How many.
+        /// How many events were lost.
         count: u64,
     },
     /// The kernel reported something about an expectation, after everything that was handed in before.
@@ -127,21 +127,21 @@ pub enum Input<'a> {
         event: Change,
         /// The expectation.
         expect: Box<Expectation>,
-        /// Whose doing it was.
+        /// The cause of the event.
         origin: Origin,
     },
     /// Events about expectations were lost.
     ExpectEventsLost,
     /// An expectation of the dump asked for with [`crate::Request::DumpExpectations`].
     DumpedExpectation(Box<Expectation>),
-    /// That dump is over. If it is not complete, nothing is concluded from what it did not show.
+    /// The dump of expectations is over. If it is not complete, nothing is concluded from what it did not show.
     ExpectationDumpDone {
         /// Whether it showed everything.
         complete: bool,
     },
     /// A flow of the dump asked for with [`crate::Request::Dump`].
     Dumped(Flow),
-    /// That dump is over. If it is not complete, nothing is concluded from what it did not show.
+    /// The dump of flows is over. If it is not complete, nothing is concluded from what it did not show.
     DumpDone {
         /// Whether it showed everything.
         complete: bool,
@@ -149,37 +149,37 @@ pub enum Input<'a> {
     /// The answer to [`crate::Request::Get`]: the flow as it is, or that it is not. It must be handed in with a
     /// `now` from before the kernel was asked, and before any event that is handed in with a later one.
     Verified {
-        /// Which flow was asked for.
+        /// Identity of the queried flow.
         key: FlowKey,
         /// The flow, if it exists.
         flow: Option<Flow>,
     },
     /// A datagram of the peer, or whole messages of its stream.
     Datagram {
-        /// Who sent it.
+        /// The sender of the datagram.
         from: Sender,
         /// The messages.
         bytes: &'a [u8],
     },
     /// A peer of version 2 is there, or is there again: what was in flight to it is lost.
     PeerUp {
-        /// Which one, in the order of the configuration.
+        /// The peer, in the order of the configuration.
         peer: PeerId,
-        /// Which run of it.
+        /// Identifies this run of the peer.
         incarnation: u64,
         /// How many shards it has.
         shards: u8,
     },
     /// A peer of version 2 is not there any more.
     PeerDown {
-        /// Which one.
+        /// The peer.
         peer: PeerId,
     },
     /// A datagram for a peer of version 2 is too long: for the interface, or for the path as far as routers said.
     PathLimit {
-        /// Which one.
+        /// The peer.
         peer: PeerId,
-        /// Which of its shards.
+        /// Number of the peer's shard.
         to: u8,
         /// Its length, sealed.
         tried: usize,
@@ -190,9 +190,9 @@ pub enum Input<'a> {
     Leaving,
     /// What a peer of version 2 sealed, opened.
     Opened {
-        /// Who sealed it.
+        /// The peer that sealed it.
         peer: PeerId,
-        /// Which of its shards.
+        /// Number of the peer's shard.
         from: u8,
         /// Its place in the stream from that shard to this one.
         number: u64,
@@ -227,9 +227,9 @@ pub enum Input<'a> {
 /// What can change while an engine runs.
 #[derive(Clone, Debug)]
 pub struct Reconfigure {
-    /// Which flows count; `None`: as before. Flows that came before it changed stay as they are until the kernel's
-    /// table is read the next time ([`Command::ResyncKernel`]): then those it refuses go, and those it refused before
-    /// come in.
+    /// The flows that count; `None`: as before. Flows that came before the change stay as they are until the kernel's
+    /// table is read the next time ([`Command::ResyncKernel`]): then those the filter refuses go, and those it refused
+    /// before come in.
     pub filter: Option<Box<Filter>>,
     /// As [`Config::commit_timeout_s`](crate::Config::commit_timeout_s).
     pub commit_timeout_s: Option<u32>,

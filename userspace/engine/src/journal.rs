@@ -18,7 +18,7 @@ use ctnetlink::Flow;
 use ctnetlink::flow::Extra;
 use wire::feed::{self, Flags, Head, Lost, Moment, Op, TAIL_MAX, Walked};
 
-/// Where records go.
+/// The receiver of the journal's records.
 pub trait Sink: fmt::Debug + Send {
     /// Takes a record, of which these are the parts; false when there is no room now.
     fn put(&mut self, parts: [&[u8]; 2]) -> bool;

@@ -30,7 +30,7 @@ pub enum Purpose {
     InjectNew,
     /// The peer's update goes straight into the kernel.
     InjectUpdate,
-    /// The same, after a new flow found another one in its place: once this request has succeeded, the flow is
+    /// An injection after a new flow found another one in its place: once this request has succeeded, the flow is
     /// written as new.
     InjectReplace,
     /// The peer's destruction goes straight into the kernel.
@@ -49,7 +49,7 @@ pub enum Purpose {
     InjectExpectEnd,
     /// Makes room for a second attempt; its failure means nothing.
     Clearing,
-    /// Reads.
+    /// Reads flows or expectations.
     Read,
 }
 
@@ -58,9 +58,9 @@ pub enum Purpose {
 pub struct InFlight {
     /// Its token.
     pub token: u32,
-    /// What it is for.
+    /// Why the engine made the request.
     pub purpose: Purpose,
-    /// What was asked.
+    /// The request itself.
     pub request: Request,
     /// A newer request about the flow has failed: that one had the state the flow should have.
     overtaken: bool,
@@ -69,7 +69,7 @@ pub struct InFlight {
 /// The queue.
 #[derive(Debug)]
 pub struct KernelQueue {
-    /// Those in flight, oldest first, and then those that wait.
+    /// Requests in flight, oldest first, and then those that wait.
     ops: Bounded<InFlight>,
     in_flight: usize,
     next_token: u32,
@@ -188,7 +188,7 @@ impl KernelQueue {
         self.pending.contains_key(key)
     }
 
-    /// Whether requests wait.
+    /// Whether requests wait in the queue.
     #[must_use]
     pub fn waits(&self) -> bool {
         self.ops.len() > self.in_flight
@@ -206,7 +206,7 @@ impl KernelQueue {
         self.len() == 0
     }
 
-    /// How full it is. What is in flight counts; the limit for requests that wait is
+    /// Length and limit of the queue. Requests in flight count; the limit for requests that wait is
     /// [`limit::KERNEL_QUEUE_MAX`].
     #[must_use]
     pub fn usage(&self) -> QueueUsage {

@@ -30,8 +30,8 @@ pub fn without_refused(request: &Request, errno: i32) -> Option<(Request, Part)>
     Some((request, part))
 }
 
-/// Which part of a flow may have been meant. `EOPNOTSUPP` says that the kernel has no such thing; without room for
-/// labels it answers `ENOSPC` or `ERANGE` (kernel v6.12, `net/netfilter/nf_conntrack_netlink.c`).
+/// The part of a flow that the errno may have meant. `EOPNOTSUPP` says that the kernel has no such thing; without room
+/// for labels it answers `ENOSPC` or `ERANGE` (kernel v6.12, `net/netfilter/nf_conntrack_netlink.c`).
 fn refused(flow: &Flow, creates: bool, errno: i32) -> Option<Part> {
     let extra = flow.extra.as_deref()?;
     match errno {

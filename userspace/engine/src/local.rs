@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  event NEW/UPDATE --older than what is known?--> dropped, counted stale
-//!        |             (cannot tell, or it says what the newer one left out --> ask the kernel)
+//!        |             (order unclear, or it carries what the newer one left out --> ask the kernel)
 //!        v
 //!  table entry --QUEUED--> outbox --sent--> SENT
 //!        |
@@ -37,9 +37,9 @@ const CLOSING: RangeInclusive<u8> = 4..=8;
 
 /// What the local side works with while it handles one input.
 pub struct InputContext<'a, L> {
-    /// Settings.
+    /// The settings.
     pub config: &'a Config,
-    /// Counts.
+    /// The counters.
     pub counters: &'a mut Counters,
     /// The listener.
     pub listener: &'a mut L,
@@ -49,7 +49,7 @@ pub struct InputContext<'a, L> {
     pub now: Instant,
 }
 
-/// Something that was heard of a flow.
+/// A piece of news about a flow.
 struct News {
     event: Change,
     flow: Flow,
@@ -297,7 +297,7 @@ impl Flows {
         self.reread.is_some_and(before) || ended() || overtaken()
     }
 
-    /// Sees that the table has room for a flow. Without room it is known no more than that there was news, so that
+    /// Makes room in the table for a flow. Without room only the fact of the news is kept, so that
     /// older news does not pass for the latest when there is room again.
     fn make_room(
         &mut self,
@@ -370,7 +370,7 @@ impl Flows {
         };
         let (dead, zone) = (self.revive(cx, slot), flow.zone);
         let is_another = |entry: Entry<'_>| news::is_another(entry, &flow);
-        // This is not the flow we knew under this identity.
+        // The event is about another flow than the known one.
         let anew = event == Change::New || dead || self.table.at(slot).is_some_and(is_another);
         if anew {
             self.table.set_flow(slot, flow, Becomes::Another);
@@ -531,7 +531,7 @@ impl Flows {
         self.tombstones.clear(now.0);
     }
 
-    /// Whether a flow lives of which perhaps no event ever tells.
+    /// Whether a flow of this identity lives whose end events may never report.
     #[must_use]
     pub fn has_no_events(&self, key: &FlowKey) -> bool {
         let entry = self.table.get(key);

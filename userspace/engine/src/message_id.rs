@@ -37,7 +37,7 @@ const _: () = assert!(limit::PEERS_MAX < u8::MAX as usize);
 pub(crate) struct OrderByPeer(Vec<u64>);
 
 impl OrderByPeer {
-    /// That of a peer; 0 if none was set, which is before every message.
+    /// The order of a peer; 0 if none was set, which is before every message.
     pub(crate) fn of(&self, peer: PeerId) -> u64 {
         self.0.get(peer.index()).copied().unwrap_or(0)
     }

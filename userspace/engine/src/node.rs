@@ -107,9 +107,9 @@ pub struct Dump {
 /// All that is this node's, or is known of its peers' flows.
 #[derive(Debug)]
 pub struct Node {
-    /// Settings.
+    /// The settings.
     pub(crate) config: Config,
-    /// Counts.
+    /// The counters.
     pub(crate) counters: Counters,
     /// Flows of this node.
     pub(crate) flows: Flows,
@@ -119,7 +119,7 @@ pub struct Node {
     pub(crate) kernel: KernelQueue,
     /// Expectations of this node.
     pub(crate) local_expectations: expectations::Local,
-    /// Those of the peers.
+    /// Expectations of the peers.
     pub(crate) remote_expectations: expectations::Remote,
     /// When peers are asked again for what the kernel refused.
     pub(crate) refusals: mirror::Refusals,
@@ -257,6 +257,7 @@ impl Node {
             self.audit_due(),
             self.unconfirmed_due(),
             self.reading_due(),
+            self.commit.as_ref().and_then(Commit::due),
         ];
         times.into_iter().flatten().min()
     }
@@ -333,7 +334,7 @@ impl Node {
                 if let (true, Request::Create(flow) | Request::Update(flow)) =
                     (is_commit(op.purpose), &op.request)
                 {
-                    // It is this node's from here on.
+                    // The flow is this node's from here on.
                     self.remote.unmake(&flow.key());
                 }
                 commit.on_success(&op);
@@ -381,8 +382,8 @@ impl Node {
         self.advance_expect_commit(session, now);
     }
 
-    /// What an event counts as. The peers need not hear of what a commit makes local, unless everything was asked for
-    /// since: then a transfer has been sent before the commit's events came in.
+    /// The cause that an event counts as. The peers need not receive what a commit makes local, unless they requested
+    /// everything since: then a transfer has been sent before the commit's events came in.
     pub(crate) fn origin_for_peers(&self, session: &impl Peers, origin: Origin) -> Origin {
         let asked = session.has_told_all_since(self.commit_began);
         if origin == Origin::Commit && asked { Origin::Foreign } else { origin }
@@ -405,7 +406,7 @@ impl Node {
         if meant { origin } else { Origin::Foreign }
     }
 
-    /// The next thing worth telling.
+    /// The next event to report.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop()
     }
@@ -421,8 +422,8 @@ impl Node {
         self.remote.queues(queues);
     }
 
-    /// Reports flows that ended without an event, if the configuration asks for that. They are no more than a step of
-    /// a sweep finds, and are reported before the next step.
+    /// Reports flows that ended without an event, if the configuration asks for that. One step of a sweep finds only
+    /// so many, and they are reported before the next step.
     fn tell_vanished(&mut self) {
         for flow in core::mem::take(&mut self.flows.vanished) {
             let _ = self.events.push(Event::Vanished(Box::new(flow)));
@@ -439,7 +440,7 @@ impl Node {
         }
     }
 
-    /// Tells something.
+    /// Queues an event for the host.
     pub fn tell(&mut self, event: Event) {
         // What a peer or a kernel causes can come by the thousand; awaited events have room of their own.
         let awaited = matches!(

@@ -10,7 +10,7 @@ use core::time::Duration;
 use ctnetlink::flow::HelperName;
 use ctnetlink::{Expectation, Flow, FlowKey};
 
-/// Which of the two tables.
+/// One of the two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Flows of this node's kernel (conntrackd: internal cache).
@@ -26,23 +26,23 @@ pub struct KernelOp<'a> {
     pub token: u32,
     /// Whether events it causes are a commit's; else an injection's.
     pub commit: bool,
-    /// What to ask.
+    /// The request.
     pub request: &'a Request,
 }
 
 /// A datagram of version 2 for one peer, to be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sealed {
-    /// For whom.
+    /// The peer that receives it.
     pub peer: PeerId,
-    /// For which of its shards.
+    /// Number of the receiving shard of the peer.
     pub to: u8,
     /// Its place in the stream from this shard to that one.
     pub number: u64,
     /// How many bytes were written.
     pub len: usize,
-    /// A datagram of this length was lost before: [`Input::PathLimit`](crate::Input::PathLimit) is to say what the
-    /// kernel knows of the path, where that is less.
+    /// A datagram of this length was lost before: the host answers with [`Input::PathLimit`](crate::Input::PathLimit)
+    /// if the kernel knows a lower limit of the path.
     pub asks_limit: bool,
 }
 
@@ -85,7 +85,7 @@ impl Request {
 pub enum Part {
     /// The helper of this name.
     Helper(HelperName),
-    /// Labels.
+    /// The flow's labels.
     Labels,
     /// Parameters of SYNPROXY.
     Synproxy,
@@ -96,7 +96,7 @@ pub enum Part {
 /// What a comparison for people found: a flow that is not the same here and at its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Differing {
-    /// As it is held here.
+    /// The flow as this node holds it.
     pub here: Option<Flow>,
     /// As its owner has it.
     pub there: Option<Flow>,
@@ -116,7 +116,7 @@ pub struct Compared {
     pub peer_is_exact: bool,
 }
 
-/// Something worth telling.
+/// An event for the log and for those who wait for an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A command was carried out.
@@ -127,9 +127,9 @@ pub enum Event {
     Compared(CommandId, Box<Compared>),
     /// A commit begins.
     CommitStarted {
-        /// Of flows.
+        /// Whether flows are committed.
         flows: bool,
-        /// Of expectations.
+        /// Whether expectations are committed.
         expectations: bool,
     },
     /// A commit is over.
@@ -152,18 +152,18 @@ pub enum Event {
     },
     /// The kernel refused a flow or an expectation.
     WriteFailed {
-        /// What was tried.
+        /// The operation that was tried.
         what: &'static str,
-        /// With which flow, or which expected one.
+        /// Identity of the flow, or of the expected one.
         flow: FlowKey,
         /// Positive errno.
         errno: i32,
     },
     /// The kernel refused a part of a flow: the flow is written without it.
     WrittenWithout {
-        /// Which part.
+        /// The part that the kernel refused.
         part: Part,
-        /// Of which flow.
+        /// Identity of the flow.
         flow: FlowKey,
         /// Positive errno.
         errno: i32,
@@ -203,7 +203,7 @@ pub enum Event {
     Vanished(Box<Flow>),
     /// A table is full; new flows are not kept. Reported again only after it had room.
     TableFull {
-        /// Which one.
+        /// The side of the table.
         side: Side,
         /// Its limit.
         limit: usize,
@@ -212,7 +212,7 @@ pub enum Event {
     PeerMissed,
     /// Nothing has been heard from the peer for a while.
     PeerSilent {
-        /// For how long.
+        /// How long the peer has been silent.
         since: Duration,
     },
     /// The peer is heard again.
@@ -221,19 +221,19 @@ pub enum Event {
     PeerDiffers {
         /// What the peer says.
         theirs: u32,
-        /// What is here.
+        /// How many flows of it are held here.
         ours: u32,
     },
     /// Flows were removed that a peer sent and does not have any more: their ends were lost.
     StaleRemoved {
-        /// How many.
+        /// How many flows were removed.
         flows: u64,
     },
     /// A peer of version 2 announced that it leaves: the host ends its session.
     PeerLeft(PeerId),
     /// The path to a peer of version 2 carries datagrams of another length than before.
     PathLength {
-        /// Which one.
+        /// The peer at the end of the path.
         peer: PeerId,
         /// Bytes of the longest, sealed.
         len: usize,

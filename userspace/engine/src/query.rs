@@ -1,4 +1,4 @@
-//! Which flows a filter selects: the tree that the parser makes, and the program that runs over tables.
+//! Selects flows by a filter: the tree that the parser makes, and the program that runs over tables.
 //!
 //! ```text
 //!  text --tools::filter--> Expr --Program::new--> steps --matches(row or flow)--> yes or no
@@ -6,7 +6,7 @@
 //!                            '--lower--> ctnetlink::request::Selection, for kernel dumps
 //! ```
 //!
-//! A test has three results: true, false and *unknown*, where the source does not tell what it needs. `not` of unknown
+//! A test has three results: true, false and *unknown*, where the source does not carry what it needs. `not` of unknown
 //! is unknown. A flow is selected if the whole filter is true of it, so that a delete never hits a flow on doubt.
 
 mod tree;

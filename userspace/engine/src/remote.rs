@@ -28,9 +28,10 @@ pub struct Remote {
     /// The flows; where they go straight into the kernel, their directions alone: which flows of the kernel are the
     /// peers'.
     known: FlowTable,
-    /// They go straight into the kernel: there is no table of them to show.
+    /// Flows go straight into the kernel: there is no table of them to show.
     injects: bool,
-    /// They are kept here, and written into the kernel at once, too: which entries of the kernel are there for that.
+    /// Flows are kept here, and written into the kernel at once, too: the entries of the kernel that are there for
+    /// that.
     hot: Option<MadeFlows>,
     /// What is shown then.
     nothing: FlowTable,
@@ -133,7 +134,7 @@ impl Remote {
         if self.injects { &self.nothing } else { &self.known }
     }
 
-    /// The same table, for a listener to it.
+    /// The peers' table, mutable for a listener to it.
     pub(crate) const fn shown_mut(&mut self) -> &mut FlowTable {
         if self.injects { &mut self.nothing } else { &mut self.known }
     }
@@ -178,8 +179,8 @@ impl Remote {
         self.expiry.as_ref().and_then(|expiry| expiry.wheel.next_tick())
     }
 
-    /// Takes a peer's word about a flow; `tells_all`: what an update does not tell is not there. A message that was
-    /// overtaken by a later one of that peer about the same flow changes nothing.
+    /// Applies a peer's message about a flow; `tells_all`: a field that an update does not carry is absent. A message
+    /// that was overtaken by a later one of that peer about the same flow changes nothing.
     ///
     /// # Errors
     /// [`Full`] when the flow is new and the table is full.
@@ -344,7 +345,7 @@ impl Remote {
     }
 
     /// Whether a message that makes or changes a flow was sent before a transfer of all the peer's flows that is here:
-    /// what exists there, the transfer has named. An end still ends what stays until the kernel lets go of it.
+    /// the transfer has named what exists there. An end still ends what stays until the kernel removes it.
     fn is_outdated(&self, change: Change, message: MessageId) -> bool {
         change != Change::Destroy && message.order() < self.transferred.of(message.peer())
     }
@@ -402,7 +403,7 @@ impl Remote {
     }
 
     /// Goes on removing, if it is time. When it is done for a peer: which one, and how many flows went. `ask` is given
-    /// each flow that stays until the kernel lets go of it, which it may have done before.
+    /// each flow that stays until the kernel removes it, which may have happened before.
     pub fn sweep(
         &mut self,
         counters: &mut Counters,

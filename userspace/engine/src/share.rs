@@ -13,15 +13,15 @@ const APART: u64 = 0x7368_6172_6564_6279;
 /// One engine's share of the flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Which share, from 0.
+    /// Number of the share, from 0.
     pub index: usize,
-    /// How many there are.
+    /// How many shares there are.
     pub count: usize,
-    /// By what flows are shared out, the same for all.
+    /// How flows are divided among the shares, the same for all.
     pub by: ShareBy,
 }
 
-/// By what flows are shared out.
+/// How flows are divided among the shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShareBy {
     /// A hash with this seed, so that no outsider can aim all flows at one engine. Zones do not matter: flows that
@@ -36,7 +36,7 @@ impl Share {
     /// All flows.
     pub const ALL: Self = Self { index: 0, count: 1, by: ShareBy::Seed(0) };
 
-    /// Whose the flow with this identity is.
+    /// The share that holds the flow with this identity.
     #[must_use]
     pub fn owner(&self, key: &FlowKey) -> usize {
         if self.count <= 1 {

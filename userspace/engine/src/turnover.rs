@@ -41,9 +41,9 @@ pub struct Turnover {
     zones: Vec<u16>,
     /// What happened in each of them.
     changes: Vec<Changes>,
-    /// Which zone was counted last: the next one nearly always is the same.
+    /// The zone that was counted last: the next one nearly always is the same.
     last: usize,
-    /// Of zones beyond [`ZONES_MAX`].
+    /// Changes in zones beyond [`ZONES_MAX`].
     rest: Changes,
     lifetimes: [Lifetimes; PROTOS.len()],
 }

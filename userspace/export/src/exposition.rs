@@ -88,7 +88,7 @@ pub enum Value {
     Real(f64),
     /// Counts by size.
     Histogram {
-        /// Of all sizes.
+        /// The sum of all sizes.
         sum: f64,
         /// Upper bounds, rising, and how many are not above this one but above the one before. The last bound is
         /// infinite.
@@ -134,7 +134,7 @@ impl Series {
         }
     }
 
-    /// Never.
+    /// Always false.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         false
@@ -150,7 +150,7 @@ pub struct Family {
     pub kind: Kind,
     /// Names of its labels.
     pub labels: &'static [&'static str],
-    /// What it means, on one line.
+    /// The meaning of the metric, on one line.
     pub help: &'static str,
     /// The series.
     pub series: Vec<Series>,
@@ -164,7 +164,7 @@ impl Family {
     }
 }
 
-/// Takes whole families away from the end until no more than `max` time series are left; how many went.
+/// Takes whole families away from the end until at most `max` time series are left; returns how many series went.
 pub fn cut(families: &mut Vec<Family>, max: usize) -> usize {
     let mut total: usize = families.iter().map(Family::series_len).sum();
     let mut gone = 0;

@@ -34,7 +34,7 @@ use wire::feed::Failure;
 
 /// How often the kernel's counters are compared.
 const TICK: Duration = Duration::from_secs(1);
-/// Records that wait for the feed; the programs tell some hundreds a second at most.
+/// Records that wait for the feed; the programs report some hundreds a second at most.
 const WAITING_MAX: usize = 4096;
 /// Records taken from the ring before the thread does other work.
 const RECORDS_PER_TURN: usize = 256;
@@ -46,11 +46,11 @@ pub struct Stats {
     pub seen: [AtomicU64; Reason::COUNT],
     /// Of these: those reported with a tuple. The rest exceeded the rate limit.
     pub reported: [AtomicU64; Reason::COUNT],
-    /// Failures that the kernel's counters alone tell.
+    /// Failures that only the kernel's counters show.
     pub counted: [AtomicU64; Reason::COUNT],
 }
 
-/// Records, as the feed tells them.
+/// Receives records for the feed.
 pub type Receiver = broadcast::Receiver<Arc<[u8]>>;
 
 /// What failures are made of.
@@ -60,7 +60,7 @@ pub struct Parts {
     pub probes: Option<Probes>,
     /// The log gets one line a reason in this time.
     pub log_every: Duration,
-    /// Where lines go.
+    /// The log of the daemon.
     pub log: Arc<Log>,
 }
 
@@ -106,13 +106,13 @@ impl Failures {
         Ok(Self { stats, sender, task })
     }
 
-    /// What is counted.
+    /// The counters.
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
         Arc::clone(&self.stats)
     }
 
-    /// A way to hear of all failures from here on.
+    /// A receiver of all failures from here on.
     #[must_use]
     pub fn subscribe(&self) -> Receiver {
         self.sender.subscribe()
@@ -168,7 +168,7 @@ async fn readable(ring: Option<&AsyncFd<std::os::fd::OwnedFd>>) {
 }
 
 impl Teller {
-    /// Tells a turn's share of what the programs saw; whether there may be more.
+    /// Reports a turn's share of what the programs saw. Returns whether there may be more.
     fn drain(&mut self) -> bool {
         let ahead = clock::wall_ns().wrapping_sub(clock::now().0);
         for _ in 0..RECORDS_PER_TURN {

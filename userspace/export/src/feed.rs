@@ -131,17 +131,17 @@ pub struct Stats {
 
 /// What a feed is made of.
 pub struct Parts {
-    /// Where clients connect.
+    /// The socket to which clients connect.
     pub socket: Socket,
-    /// Limits.
+    /// Limits of the feed.
     pub settings: Settings,
     /// The running engine. A restart takes the write lock while it starts another one.
     pub engine: Arc<RwLock<Handle>>,
-    /// Where lines go.
+    /// The log of the daemon.
     pub log: Arc<Log>,
     /// What the feed has to know of the rest.
     pub product: Arc<dyn Product>,
-    /// What is counted.
+    /// Counters of the feed.
     pub stats: Arc<Stats>,
     /// Failures, if the daemon looks for any.
     pub failures: Option<failures::Receiver>,

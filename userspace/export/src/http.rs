@@ -46,10 +46,10 @@ const BIND_AGAIN: Duration = Duration::from_secs(10);
 /// How long after a failed `accept(2)` the next one waits: descriptors come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where to listen.
+/// The endpoint to listen at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Listen {
-    /// TCP.
+    /// A TCP port.
     Tcp(SocketAddr),
     /// A socket in the file system, which the owner and the group of the daemon may use.
     Unix(PathBuf),
@@ -89,12 +89,12 @@ impl Network {
     }
 }
 
-/// Who may ask where.
+/// The endpoints, and who may use them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Each address is served by itself.
     pub listen: Vec<Listen>,
-    /// Who may ask over TCP; `None` for everybody.
+    /// Networks that may ask over TCP; `None` for all.
     pub allow: Option<Vec<Network>>,
 }
 
@@ -105,7 +105,7 @@ impl Settings {
     }
 }
 
-/// Who knows the answers. Each must come within a few seconds, whatever the engine does.
+/// Answers the requests. Each answer must come within a few seconds, whatever the engine does.
 pub trait Answers: Send + Sync + 'static {
     /// All metrics.
     fn metrics(&self, form: Form) -> impl Future<Output = String> + Send;
@@ -345,7 +345,7 @@ pub fn status_of(listen: &Listen, path: &str, patience: Duration) -> io::Result<
         Listen::Tcp(address) => {
             let mut address = *address;
             if address.ip().is_unspecified() {
-                // Who listens everywhere listens on loopback too.
+                // A socket that listens everywhere listens on loopback too.
                 address.set_ip(match address.ip() {
                     IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
                     IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),

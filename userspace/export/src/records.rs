@@ -61,7 +61,7 @@ impl RecordedLives {
 pub fn run(mut readers: Vec<EndsReader>, sink: &mut impl Sink) {
     let mut recorded = RecordedLives::default();
     loop {
-        // A shard that is gone now adds no more records.
+        // A shard that is gone now adds nothing any more.
         let gone = readers.iter().all(EndsReader::is_closed);
         if take(&mut readers, &mut recorded, sink) {
             continue;

@@ -37,14 +37,14 @@ pub(crate) struct Turn {
     pub(crate) busy: bool,
 }
 
-/// Where to go.
+/// The CPU that the thread should move to, or none in particular.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Go {
     To(usize),
     Free,
 }
 
-/// Decides.
+/// Decides on which CPU the thread sleeps.
 #[derive(Debug)]
 struct Policy {
     /// Where the thread is held.

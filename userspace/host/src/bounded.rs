@@ -48,7 +48,7 @@ impl<T> Deref for Receiver<T> {
 }
 
 impl<T> Receiver<T> {
-    /// How full it is.
+    /// Length and limit of the queue, and how much it refused.
     pub(crate) fn usage(&self) -> QueueUsage {
         usage((self.queue.len(), self.queue.capacity()), &self.no_space)
     }
@@ -88,7 +88,7 @@ impl<T> Sender<T> {
         })
     }
 
-    /// How full it is.
+    /// Length and limit of the queue, and how much it refused.
     pub(crate) fn usage(&self) -> QueueUsage {
         usage((self.queue.len(), self.queue.capacity()), &self.no_space)
     }

@@ -1,4 +1,4 @@
-//! Lets the event source change between tap and hook, and tells the log.
+//! Lets the event source change between tap and hook, and logs each change.
 
 use crate::log::record::Code;
 use crate::log::{Level, Log};
@@ -26,7 +26,7 @@ pub(crate) fn adapt(source: &mut Source, now: Instant, log: &Log) {
     }
 }
 
-/// So few flows are written sooner than sides change, and what the hook does not hear of is read.
+/// Writing so few flows takes less time than a change of sides; a reading finds what the hook does not report.
 const MANY: u64 = 20_000;
 
 /// Has the hook take over, where it may, before a commit of `theirs` flows begins beside `own` ones: the kernel then

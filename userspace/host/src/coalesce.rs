@@ -8,12 +8,12 @@
 use common::Instant;
 use std::time::Duration;
 
-/// How long events are counted to tell a stream from single ones; the window before counts too.
+/// How long events are counted to distinguish a stream from single ones; the window before counts too.
 const WINDOW: Duration = Duration::from_millis(8);
 /// So many in two windows are a stream: some thousand in a second.
 const STREAM: usize = 16;
 
-/// Tells streams from single events.
+/// Distinguishes streams from single events.
 #[derive(Debug)]
 pub struct Coalescer {
     began: Instant,

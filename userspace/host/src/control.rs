@@ -164,13 +164,13 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Those that went, or kept silent, before they had named a request.
+    /// Clients that went, or kept silent, before they had named a request.
     #[must_use]
     pub fn unread(&self) -> u64 {
         self.unread.load(Relaxed)
     }
 
-    /// Those that named a request that does not exist.
+    /// Clients that named a request that does not exist.
     #[must_use]
     pub fn unknown(&self) -> u64 {
         self.unknown.load(Relaxed)
@@ -207,7 +207,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// What it wants; `None` when it says nothing in time or nothing that is known.
+    /// The client's request; `None` when it sends nothing in time or nothing that is known.
     pub async fn request(&mut self) -> Option<Request> {
         let mut bytes = [0; REQUEST_LEN];
         let read = self.stream.read_exact(&mut bytes);

@@ -75,8 +75,8 @@ pub fn ends() -> io::Result<(Ends, EndsReader)> {
 }
 
 impl Ends {
-    /// The kernel reports an end, which the engine has not heard of yet. One that the table does not hold began before
-    /// its events were heard; it counts if the filter lets it pass.
+    /// The kernel reports an end that the engine has not received yet. A flow that the table does not hold began before
+    /// its events were received; its end counts if the filter lets it pass.
     pub fn on_destroy(&mut self, engine: &Engine, flow: &Flow, message: &[u8]) {
         let table = engine.table(Side::Local);
         let entry = table.find(&flow.key()).and_then(|slot| table.at(slot));
@@ -119,7 +119,7 @@ impl Ends {
 }
 
 impl EndsReader {
-    /// Hands out what waits: when each end was heard of, nanoseconds since 1970, and the end.
+    /// Hands out the waiting ends, each with the time it arrived, nanoseconds since 1970.
     pub fn drain(&mut self, sink: &mut impl FnMut(u64, End<'_>)) {
         while let Some(record) = self.lane.take() {
             let Some((head, message)) = record.split_first_chunk::<HEAD_LEN>() else { continue };

@@ -17,9 +17,9 @@ const MESSAGE_LEN_MAX: usize = 8192;
 pub struct ExpectEvent {
     /// Port id of the socket whose request caused it; 0 if none did.
     pub portid: u32,
-    /// What happened.
+    /// The change that the kernel reports.
     pub event: Change,
-    /// To what.
+    /// The expectation that changed.
     pub expect: Box<Expectation>,
 }
 

@@ -24,7 +24,7 @@ const LOCK_LEN_MAX: u64 = 32;
 pub enum Purpose {
     /// Lines are appended to it: a file, or a character device such as `/dev/null`.
     Log,
-    /// It is locked, overwritten with a process id and removed at the end: a file of ours, or of
+    /// The file is locked, overwritten with a process id and removed at the end: a file of ours, or of
     /// root.
     Lock {
         /// The user that the daemon becomes or may have been before, whose file it may be too.
@@ -91,11 +91,11 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     written.inspect_err(|_| drop(std::fs::remove_file(&beside)))
 }
 
-/// Whether [`open_for`] would succeed, as far as looking can tell; nothing is created or opened.
+/// Whether [`open_for`] would succeed, as far as a look at the path shows; nothing is created or opened.
 ///
 /// # Errors
-/// Why it would fail. Where this process lacks the rights to look or to write, it cannot tell and
-/// says nothing.
+/// Why it would fail. Where this process lacks the rights to look or to write, it cannot decide and
+/// returns no error.
 pub fn examine(path: &Path, purpose: Purpose) -> io::Result<()> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => acceptable(&found, purpose).map(|()| true),

@@ -24,9 +24,9 @@ use tokio::sync::{mpsc, oneshot};
 pub struct FleetParts {
     /// At least one shard.
     pub shards: Vec<Parts>,
-    /// Who feeds them, if they are several.
+    /// The thread that feeds the shards, if they are several.
     pub reader: Option<SourceReader>,
-    /// Who makes something of what they hand out. Each ends by itself when they have.
+    /// The threads that process the shards' output. Each ends by itself when the shards have.
     pub consumers: Vec<Consumer>,
 }
 
@@ -47,7 +47,7 @@ impl FleetParts {
 pub struct Consumer {
     /// What the thread is called.
     pub name: &'static str,
-    /// What it does, until all shards are gone.
+    /// The work of the thread, until all shards are gone.
     pub run: Box<dyn FnOnce() + Send>,
 }
 
@@ -145,7 +145,7 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Threads> {
 }
 
 impl Threads {
-    /// Who takes orders for it.
+    /// The handle that takes orders for the threads.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
@@ -187,15 +187,10 @@ impl Handle {
                 tokio::spawn(self.clone().reconfigure(reader.clone(), change, reply));
             }
             Order::Page { from, .. } | Order::Query(shard::Query { from, .. }) => {
-                if let Some(shard) = self.shards.get(from.shard) {
-                    shard.order(order);
-                }
+                self.order_of(from.shard, order);
             }
-            Order::Feed { shard, .. } => {
-                if let Some(shard) = self.shards.get(shard) {
-                    shard.order(order);
-                }
-            }
+            Order::Expectations { from, .. } => self.order_of(from.shard, order),
+            Order::Feed { shard, .. } => self.order_of(shard, order),
             Order::Purge(subjects, reply) => {
                 let answers = self.ask(|reply| Order::Purge(subjects.clone(), reply));
                 tokio::spawn(answer(reply, answers, |outcomes| outcomes.into_iter().collect()));
@@ -204,14 +199,19 @@ impl Handle {
                 let answers = self.ask(|reply| Order::Compare(peer, reply));
                 tokio::spawn(answer(reply, answers, joined));
             }
-            // Expectations are not shared out, and the first shard makes the handshakes.
-            Order::Expectations { .. } | Order::Resend(_) | Order::Addresses { .. } => {
-                self.shards[0].order(order);
-            }
+            // The first shard makes the handshakes.
+            Order::Resend(_) | Order::Addresses { .. } => self.order_of(0, order),
             Order::Stop => {
                 reader.stop();
                 self.shards.iter().for_each(|shard| shard.order(Order::Stop));
             }
+        }
+    }
+
+    /// Sends an order to one shard; without such a shard, the order's reply channel closes.
+    fn order_of(&self, shard: usize, order: Order) {
+        if let Some(shard) = self.shards.get(shard) {
+            shard.order(order);
         }
     }
 

@@ -17,7 +17,7 @@ const BATCH_LEN_MAX: usize = 60_000;
 /// Room for the longest datagram alone.
 const BUFFER_LEN: usize = 1 << 16;
 
-/// Datagrams that wait to be sent.
+/// A batch of datagrams to be sent with one system call.
 #[doc(alias = "UDP_SEGMENT")]
 #[derive(Debug)]
 pub(crate) struct GsoBatch {

@@ -1,4 +1,4 @@
-//! What the kernel says of its own table, beside what it tells event by event.
+//! The kernel's own figures about its table, beside the events that it sends.
 //!
 //! `net.netfilter.nf_conntrack_count` is the number of flows in the table of a network namespace, those included
 //! whose first packet is still on its way; `net.netfilter.nf_conntrack_events` is 0 where the kernel sends no events

@@ -17,7 +17,7 @@ use wire::packet;
 #[derive(Debug)]
 pub struct Hearing {
     prefetch: Prefetch,
-    /// Clock ticks of the kernel per second, in which packet records tell lifetimes.
+    /// Clock ticks of the kernel per second: packet records carry lifetimes in ticks.
     hz: u32,
     /// Messages and records that could not be decoded.
     pub malformed: u64,
@@ -27,7 +27,7 @@ pub struct Hearing {
 
 /// The receivers of what a source hands out.
 pub struct Ears<'a, F> {
-    /// Whose request caused an event, by the port of the netlink socket it came from; 0 is traffic.
+    /// The cause of an event, by the port of the netlink socket it came from; 0 is traffic.
     pub origin: F,
     /// The listener to ends of flows, if there is one.
     pub ends: Option<&'a mut Ends>,

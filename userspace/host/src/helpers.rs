@@ -63,17 +63,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// One helper to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HelperSettings {
-    /// Which one.
+    /// Identifies the helper.
     pub key: HelperKey,
     /// Its queue, its alone.
     pub queue: u16,
     /// Most packets that wait there.
     pub queue_len: u32,
-    /// What it may do.
+    /// The helper's limits.
     pub policy: HelperPolicy,
 }
 
-/// What to serve.
+/// The helpers to serve, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Whether helper objects that the kernel lacks are added to it.
@@ -103,7 +103,7 @@ pub enum SetupError {
     Object {
         /// Its name.
         name: String,
-        /// How it refuses.
+        /// The error that the kernel answered.
         cause: io::Error,
     },
     /// A queue cannot be had.
@@ -113,7 +113,7 @@ pub enum SetupError {
         name: String,
         /// The queue's number.
         queue: u16,
-        /// Why.
+        /// The error that the kernel answered.
         cause: io::Error,
     },
     /// A socket cannot be had.
@@ -280,7 +280,7 @@ impl Running {
         self.counts.clone()
     }
 
-    /// What it serves.
+    /// The settings that it serves.
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings

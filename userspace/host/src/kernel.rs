@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Commits and injections use sockets of their own: the kernel stamps the events they cause with the socket's port
-//! id, which is how [`KernelWriter::origin`] tells them from traffic.
+//! id, by which [`KernelWriter::origin`] distinguishes them from traffic.
 
 mod expectations;
 
@@ -57,7 +57,7 @@ impl KernelWriter {
         })
     }
 
-    /// Whose doing an event is, by the port id it carries.
+    /// The cause of an event, by the port id that it carries.
     #[must_use]
     pub const fn origin(&self, portid: u32) -> Origin {
         if portid == 0 {
@@ -182,7 +182,7 @@ fn encode(writer: &mut Writer<'_>, ticket: Ticket, request: &Request) {
     }
 }
 
-/// Tells the engine what became of a request, but not that it succeeded: that shows when the batch is settled.
+/// Reports a request's answer or error to the engine, but not its success: that is known when the batch is settled.
 fn report(engine: &mut Engine, now: Instant, op: &Op, came: WriteOutcome<'_>) -> io::Result<()> {
     if let Some(key) = op.read {
         let shown = came.answer.and_then(flow_of);

@@ -31,10 +31,10 @@ pub enum KeyFileError {
     /// Others than its owner have rights.
     #[error("{path} has mode {1:04o}, expected 0600", path = .0.display())]
     Mode(PathBuf, u32),
-    /// It holds no key.
+    /// The file holds no key.
     #[error("{path}: {1}", path = .0.display())]
     Key(PathBuf, KeyError),
-    /// It holds more than a key.
+    /// The file holds more than a key.
     #[error("{}: a key has 44 characters, this has more than {LEN_MAX}", .0.display())]
     Long(PathBuf),
     /// The system refuses.

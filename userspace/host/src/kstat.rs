@@ -59,7 +59,7 @@ mod global {
 pub struct CpuCounters {
     /// Number of the CPU.
     pub cpu: u16,
-    /// Names from [`COUNTERS`], and values. A kernel tells only those it keeps.
+    /// Names from [`COUNTERS`], and values. A kernel reports only the counters it keeps.
     pub values: Vec<(&'static str, u32)>,
 }
 

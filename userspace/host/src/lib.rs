@@ -20,7 +20,7 @@
 //! | `secure` | nothing: seals what goes to peers and opens what comes; time and randomness are handed in |
 //! | `keyfile` | makes and reads key files, asks the system for random bytes |
 //! | `mesh`, `resolve` | opens the sockets of version 2, one for each shard; looks up peers by name |
-//! | `expectations` | hears of expectations |
+//! | `expectations` | receives the kernel's events about expectations |
 //! | `exchange` | reads dumps of the kernel's tables, writes to them in batches |
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
@@ -34,11 +34,11 @@
 //! | `process` | daemonising, signals |
 //! | `usage` | reads what a process costs |
 //! | `observe` | turns engine events into log lines |
-//! | `systemd` | tells systemd how the daemon is |
-//! | `prefetch`, `hear` | hands what a source heard to the engine |
+//! | `systemd` | reports the daemon's state to systemd |
+//! | `prefetch`, `hear` | decodes what a source received and hands it to the engine |
 //! | `feed` | lanes for the changes of tables; the socket that members of a group may read them from |
 //! | `change` | lets a source change between tap and hook |
-//! | `overrun`, `ended`, `tuning` | parts of a shard: when to tell of losses, what has ended, what can change |
+//! | `overrun`, `ended`, `tuning` | parts of a shard: when to report losses, what has ended, what can change |
 //! | `orders` | hands the main thread's orders to a thread |
 //! | `shard` | the thread that runs one engine |
 //! | `reader`, `router` | the thread that reads the event source for several shards |

@@ -54,7 +54,7 @@ impl Ends {
     }
 }
 
-/// How bytes travel.
+/// The transport protocol of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// Datagrams to a group.
@@ -105,7 +105,7 @@ impl Transport {
 /// How to open a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How bytes travel.
+    /// The transport protocol.
     pub transport: Transport,
     /// Interface the link runs over; its MTU bounds what is sent at once.
     pub interface: String,

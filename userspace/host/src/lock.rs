@@ -67,7 +67,7 @@ impl Locks {
         let mut file = LockFile::take(path, owner)?;
         let socket = control.map(|control| lock_socket(control, path, owner)).transpose();
         if matches!(socket, Err(LockError::Answering(_))) {
-            // It began to serve in between.
+            // The other daemon began to serve in between.
             file.owner = 0;
         }
         let socket = socket?.flatten();

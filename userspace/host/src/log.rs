@@ -93,7 +93,7 @@ pub enum Style {
     Json,
 }
 
-/// Where lines go.
+/// Where log lines are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     /// How they look in the file and on the console.
@@ -167,7 +167,7 @@ impl Log {
     /// # Errors
     /// When there can be no thread.
     pub fn run_behind(&self) -> io::Result<()> {
-        // Who finds no sink behind this lock finds the queue.
+        // A thread that finds no sink behind this lock finds the queue.
         let mut held = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sink) = held.take() else { return Ok(()) };
         let (sender, jobs) = bounded::channel(QUEUE_LEN);

@@ -99,7 +99,7 @@ fn set_unfragmented(socket: &Socket, v6: bool, v4: bool) -> io::Result<()> {
 /// As `socket(2)`, `connect(2)` and `getsockopt(2)`.
 pub fn known_limit(to: SocketAddr) -> io::Result<usize> {
     let socket = Socket::new(Domain::for_address(to), Type::DGRAM, None)?;
-    // It looks the way up, and sends nothing.
+    // `connect` looks the route up, and sends nothing.
     socket.connect(&to.into())?;
     let (level, name, heads) = match to {
         SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU, HEADS_V4),
@@ -112,11 +112,11 @@ pub fn known_limit(to: SocketAddr) -> io::Result<usize> {
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
-    /// It is on its way.
+    /// The datagram is on its way.
     Sent,
-    /// It is longer than the interface takes.
+    /// The datagram is longer than the interface takes.
     TooLong,
-    /// It is lost, as on the way.
+    /// The datagram is lost, as on the way.
     Lost,
 }
 
@@ -159,10 +159,10 @@ impl Mesh {
         Ok(None)
     }
 
-    /// Sends a datagram. What cannot be sent now, or not to there, is lost as on the way.
+    /// Sends a datagram. A datagram that cannot be sent now, or not to this address, counts as lost on the way.
     ///
     /// # Errors
-    /// As `sendto(2)`, but for what the path to this peer is to blame for.
+    /// As `sendto(2)`, but not the errors that the path to this peer causes.
     pub fn send(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<Departure> {
         let mut outcome = Ok(Departure::Lost);
         for socket in &self.sockets {
@@ -267,7 +267,7 @@ mod tests {
         let meshes = open(&[Ipv4Addr::LOCALHOST.into()], 0, 1).unwrap();
         let nobody = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         for _ in 0..3 {
-            // The first is answered by ICMP, which the socket tells with the next call.
+            // ICMP answers the first one, and the socket reports that with the next call.
             meshes[0].send(nobody, &[1, 2, 3]).unwrap();
             assert_eq!(meshes[0].receive(&mut [0; 10]).unwrap(), None);
         }

@@ -145,7 +145,7 @@ impl AsFd for Socket {
     }
 }
 
-/// Lets the kernel go on without a word when this socket has no room (`NETLINK_NO_ENOBUFS`); netlink(7).
+/// Keeps the kernel from reporting that this socket has no room (`NETLINK_NO_ENOBUFS`); netlink(7).
 ///
 /// # Errors
 /// As `setsockopt(2)`.

@@ -45,12 +45,12 @@ pub struct Client {
     packets: Vec<Vec<u8>>,
 }
 
-/// What a request is to do.
+/// How a request treats the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     /// Name one object, or change it: one answer at most, then an acknowledgement.
     Ask,
-    /// The same, and the object may be a new one.
+    /// Set the object, or make a new one.
     Create,
     /// Show all.
     Dump,

@@ -49,7 +49,7 @@ pub struct Settings {
     pub addresses: Vec<IpAddr>,
     /// Its port.
     pub port: u16,
-    /// Which run of this node this is: random.
+    /// A random number that identifies this run of the node.
     pub incarnation: u64,
 }
 
@@ -105,7 +105,7 @@ impl Nodes {
         let meshes = mesh::open(&addresses, port, shards)?;
         let count = u8::try_from(shards).map_err(io::Error::other)?;
         let hello = Hello { versions: VERSIONS, shards: count, name, features: 0, incarnation };
-        let secure = Secure::new(hello, members, (0, shards > 1), random, now);
+        let secure = Secure::new(hello, members, 0, random, now);
         let all = meshes.into_iter().zip(seals::seals(secure, &names, shards)?);
         let nodes = |(mesh, seals)| {
             let (log, buffer) = (Arc::clone(log), Box::new([0; BUFFER_LEN]));
@@ -153,7 +153,7 @@ impl Nodes {
         taken
     }
 
-    /// Does what the time asks for, and tells what happened.
+    /// Runs the timers that are due, and reports to the engine and the log what happened.
     pub fn turn(&mut self, engine: &mut Engine, now: Instant) {
         self.listen(engine, now);
         if let Seals::Lead(lead) = &mut self.seals
@@ -164,7 +164,7 @@ impl Nodes {
         // Other shards know of a session before the peer does.
         self.tell(engine, now);
         let Seals::Lead(lead) = &mut self.seals else { return };
-        lead.say_addresses();
+        lead.tell_others();
         while let Some((to, len)) = lead.secure.poll_transmit(&mut self.buffer[..]) {
             let sent = self.mesh.send(to, &self.buffer[..len]);
             self.unsent += u64::from(!matches!(sent, Ok(Departure::Sent)));
@@ -218,7 +218,7 @@ impl Nodes {
         self.turn(engine, now);
     }
 
-    /// Tells the peers that this node stops.
+    /// Announces to the peers that this node stops.
     pub fn leave(&mut self, engine: &mut Engine, now: Instant) {
         engine.handle(now, Input::Leaving);
         self.transmit(engine, now, BYES_MAX);

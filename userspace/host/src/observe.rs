@@ -7,7 +7,7 @@ use common::Instant;
 use engine::{Cause, Event, Part, Side};
 use std::time::Duration;
 
-/// How often a long commit tells how far it is.
+/// How often a long commit logs its progress.
 const PROGRESS: Duration = Duration::from_secs(1);
 /// Failed writes logged one by one before only their number is.
 const WRITE_FAILURES_TOLD: u64 = 10;
@@ -26,7 +26,7 @@ struct Refused {
 #[derive(Debug, Default)]
 pub struct Observer {
     write_failures: u64,
-    /// When a commit that is under way tells next how far it is.
+    /// When a commit that is under way logs its progress next.
     progress_at: Option<Instant>,
     /// By the numbers of [`kind`].
     rate_limits: [RateLimit; 12],

@@ -50,11 +50,13 @@ pub(crate) fn orders<T>() -> io::Result<(Orders<T>, Receiver<T>, Bell)> {
 
 impl<T> Orders<T> {
     /// Sends an order. Where there is no room, and where the thread is gone, the order is dropped, and with it the way
-    /// its answer would have taken.
-    pub(crate) fn send(&self, order: T) {
-        if self.queue.send(order).is_ok() {
+    /// its answer would have taken; then it is false.
+    pub(crate) fn send(&self, order: T) -> bool {
+        let is_sent = self.queue.send(order).is_ok();
+        if is_sent {
             self.bell.ring();
         }
+        is_sent
     }
 
     /// How full the queue is.
@@ -75,7 +77,7 @@ impl Bell {
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
-    /// Whether the thread is to end.
+    /// Whether the thread must end.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

@@ -22,7 +22,7 @@ pub struct Overruns {
 }
 
 impl Overruns {
-    /// Those of `source` from here on: it may have lost events for an earlier reader.
+    /// The overruns of `source` from here on: it may have lost events for an earlier reader.
     #[must_use]
     pub fn of(source: &Source) -> Self {
         let account = source.account();
@@ -30,7 +30,8 @@ impl Overruns {
     }
 
     /// Looks for losses of `source`; returns how many events were lost, or held back, since the last look. If there
-    /// were some, the socket gets more room, up to `buffer_max` bytes. Who has a reader leaves room and words to that.
+    /// were some, the socket gets more room, up to `buffer_max` bytes. A shard with a reader leaves room and log lines
+    /// to that.
     pub fn look(&mut self, source: &mut Source, buffer_max: usize, log: &Log) -> u64 {
         self.account = source.account();
         let lost = self.note(self.account.lost);

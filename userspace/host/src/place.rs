@@ -1,4 +1,4 @@
-//! Which CPUs a thread runs on.
+//! The CPUs on which a thread runs.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::io;

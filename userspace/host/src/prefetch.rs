@@ -18,7 +18,7 @@ use wire::sync::v1::{Messages, hint};
 
 /// Flows at once: a processor has about as many lines of memory under way.
 const ROOM: usize = 16;
-/// So few are handed in sooner than anything could be fetched for them.
+/// So few are handed in at once: fetching would take longer than it saves.
 const FEW: usize = 2;
 /// Flows of a datagram at most: as many as one of Ethernet's length holds. What is fetched must not push out what was
 /// fetched before.

@@ -33,17 +33,17 @@ pub const PACKAGE_USER: &str = "ctflow";
 /// The largest capability number that fits into the kernel's sets.
 const CAPABILITY_MAX: u32 = 63;
 
-/// Which user the configuration asks for.
+/// The user that the configuration asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum User {
     /// [`PACKAGE_USER`], if that user exists and the daemon began as root or as that user; else nothing changes.
     #[default]
     Auto,
-    /// This one; `root` changes nothing.
+    /// The user of this name; `root` changes nothing.
     Named(String),
 }
 
-/// Which user and group the configuration asks for.
+/// The user and group that the configuration asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
     /// The user.

@@ -23,10 +23,10 @@ pub fn release_signals() -> io::Result<()> {
 
 const HELD: [i32; 3] = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
 
-/// Which side of the fork one is on.
+/// The side of the fork on which the caller is.
 #[derive(Debug)]
 pub enum Fork {
-    /// The process that was started; it is to wait for the daemon and to exit.
+    /// The process that was started; it waits for the daemon and exits.
     Parent(Parent),
     /// The daemon.
     Child(Child),
@@ -48,15 +48,15 @@ impl Parent {
     }
 }
 
-/// Tells the parent.
+/// Reports the start's success or failure to the parent process.
 #[derive(Debug)]
 pub struct Child {
     pipe: PipeWriter,
 }
 
 impl Child {
-    /// Leaves the terminal (the standard streams go to `/dev/null`) and the directory, then tells the parent that the
-    /// daemon is ready. What goes wrong until then can be said on the terminal.
+    /// Leaves the terminal (the standard streams go to `/dev/null`) and the directory, then reports to the parent that
+    /// the daemon is ready. Until then, errors can be written to the terminal.
     ///
     /// # Errors
     /// As `open(2)` and `dup(2)`.

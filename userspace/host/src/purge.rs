@@ -10,7 +10,7 @@
 //! all events at once: a step in each turn of the shard lets those of living flows through. Deletes name the id, so
 //! that a flow that began since the dump showed its predecessor stays.
 //!
-//! Deletes go through a socket of their own, whose port id tells their events from those of traffic.
+//! Deletes go through a socket of their own, whose port id distinguishes their events from those of traffic.
 
 use crate::exchange::dump::{Dump, DumpEnd, Reading};
 use crate::exchange::writes::{WriteOutcome, Writes};
@@ -24,12 +24,12 @@ const SUBJECTS_MAX: usize = 2;
 /// How often a table is read again because the kernel said that the reading may have missed entries.
 const READINGS_MAX: u32 = 5;
 
-/// Which table of the kernel.
+/// A table of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PurgeSubject {
-    /// Flows.
+    /// The table of flows.
     Flows,
-    /// Expectations.
+    /// The table of expectations.
     Expectations,
 }
 
@@ -162,7 +162,7 @@ impl Purger {
             queued += 1;
             match came.errno {
                 0 => tally.deleted += 1,
-                // It had ended by itself.
+                // The entry had ended by itself.
                 libc::ENOENT => {}
                 _ => tally.refused += 1,
             }
@@ -197,6 +197,7 @@ fn expectation_victim(
     counts: &impl Fn(&Flow) -> bool,
 ) -> Option<Victim> {
     let expectation = view.to_expectation();
-    let key = FlowKey::new(expectation.tuple, expectation.zone.unwrap_or(0));
-    counts(&Flow::new(expectation.master)).then_some((key, expectation.id))
+    let zone = expectation.zone.unwrap_or(0);
+    let master = Flow { zone, ..Flow::new(expectation.master) };
+    counts(&master).then_some((FlowKey::new(expectation.tuple, zone), expectation.id))
 }

@@ -204,7 +204,7 @@ impl SourceReader {
         Ok((events, router.hand_over()))
     }
 
-    /// Carries out waiting orders; false when it is to end.
+    /// Carries out waiting orders; false when the thread must end.
     fn take_orders(&mut self) -> bool {
         while !self.bell.is_stopped() {
             match self.orders.try_recv() {

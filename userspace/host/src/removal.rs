@@ -15,9 +15,9 @@ pub type Victim = (FlowKey, Option<u32>);
 /// The outcome of deleting flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// Deleted.
+    /// Flows that were deleted.
     pub deleted: u64,
-    /// Had ended by themselves.
+    /// Flows that had ended by themselves.
     pub ended: u64,
     /// The kernel kept them.
     pub refused: u64,

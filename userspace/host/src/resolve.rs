@@ -28,7 +28,7 @@ pub enum Place {
     Name(String, u16),
 }
 
-/// Who knows the addresses of names.
+/// Looks up the addresses of names.
 pub trait Names {
     /// The addresses of a host, with this port.
     fn look_up(
@@ -86,7 +86,7 @@ pub async fn watch<T: Clone>(
                 Err(error) => error.to_string(),
             };
             failed = true;
-            // What it was known for stays: a name server that fails moves no peer.
+            // The last known addresses stay: a name server that fails moves no peer.
             if failing.insert(name, true) != Some(true)
                 && tell.send((peer.clone(), Resolved::Unknown(name.clone(), why))).await.is_err()
             {

@@ -1,4 +1,4 @@
-//! Which shard an event goes to: the one whose flow it is about.
+//! Routes an event to the shard that holds its flow.
 
 use crate::source::queue::Feed;
 use crate::source::{Heard, Stamp};

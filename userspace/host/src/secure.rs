@@ -13,8 +13,8 @@
 //! [`Secure::poll_timeout`].
 //!
 //! A node with several shards has one `Secure`, which includes the lane of one shard. Each other shard has a
-//! [`Branch`] with a [`Lane`] of its own, which applies every [`LaneChange`] of [`Secure::poll_change`], and reports to
-//! [`Secure::on_opened`] what it opened that says something new.
+//! [`Branch`] with a [`Lane`] of its own, which follows the sessions ([`Secure::poll_changed`], [`Secure::keys_of`]),
+//! and reports to [`Secure::on_opened`] what it opened that says something new.
 //!
 //! Checks of a datagram before any key is used, cheapest first: first byte and length; session index (data) or mac1
 //! (handshakes); replay; rate.
@@ -32,10 +32,10 @@ mod lane;
 mod branch;
 mod handshake;
 
-pub use branch::{Branch, Report, Word};
+pub use branch::{Branch, PeerState, Report, Run};
 pub use cookie::authenticate;
 pub use keys::{KeyError, PublicKey, Secret};
-pub use lane::{Keys, Lane, LaneChange, Opened};
+pub use lane::{Keys, Lane, Opened, PeerKeys};
 pub use message::{HEAD_LEN, Hello, Name, NotAName, OVERHEAD, Stream};
 pub use noise::TAG_LEN;
 pub use refusal::Refusal;
@@ -44,7 +44,8 @@ pub use session::State;
 use common::Instant;
 use cookie::{Gate, MacKey};
 use engine::{Bounded, QueueUsage, QueueUsages};
-use limit::{CHANGES_MAX, EVENTS_MAX, PEER_EVENTS_MAX, PEERS_MAX, TRANSMITS_MAX};
+use lane::LaneChange;
+use limit::{EVENTS_MAX, PEER_EVENTS_MAX, PEERS_MAX, TRANSMITS_MAX};
 use message::{COOKIE, COOKIE_LEN, DATA, INITIATION, INITIATION_LEN, RESPONSE, RESPONSE_LEN};
 use peer::Peer;
 use refusal::Refused;
@@ -102,11 +103,9 @@ pub mod limit {
     pub const EVENTS_MAX: usize = 256;
     /// Beside them, peers that came and went: each peer does so a few times between two looks at most.
     pub const PEER_EVENTS_MAX: usize = 1024;
-    /// Changes of sessions that wait for the lanes of other shards.
-    pub const CHANGES_MAX: usize = 1024;
 }
 
-/// Which peer: a place in the table, below [`PEERS_MAX`]. It stays while the peer is configured.
+/// Identifies a peer: a place in the table, below [`PEERS_MAX`]. It stays while the peer is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(u8);
 
@@ -159,9 +158,9 @@ pub enum Event {
     /// A peer is there: a session is agreed on, and [`Secure::seal`] works. It also comes when another incarnation of a
     /// peer that is there takes its place.
     PeerUp {
-        /// Which one.
+        /// The peer.
         peer: PeerId,
-        /// Which run of it.
+        /// Identifies the run of the peer.
         incarnation: u64,
         /// The version that both speak.
         version: u8,
@@ -169,40 +168,40 @@ pub enum Event {
         features: u64,
         /// How many shards it has.
         shards: u8,
-        /// Where it is.
+        /// The address that it sends from.
         address: SocketAddr,
     },
     /// A peer that was there is not.
     PeerDown {
-        /// Which one.
+        /// The peer.
         peer: PeerId,
-        /// Why.
+        /// The reason.
         reason: Down,
     },
     /// A peer sends from an address that is none of those configured (R5.8).
     OtherAddress {
-        /// Which one.
+        /// The peer.
         peer: PeerId,
         /// From where.
         address: SocketAddr,
     },
     /// A peer's key with another name (R4.2).
     OtherName {
-        /// Whose key.
+        /// The peer with that key.
         peer: PeerId,
         /// What it calls itself.
         called: Name,
     },
     /// A peer speaks none of our versions (R5.10).
     NoVersion {
-        /// Which one.
+        /// The peer.
         peer: PeerId,
         /// Its lowest and highest version.
         versions: (u8, u8),
     },
     /// Datagrams were refused; at most once a minute and kind (R5.9).
     Refused {
-        /// Why.
+        /// The kind of refusal.
         kind: Refusal,
         /// How many since the last such event.
         count: u64,
@@ -214,9 +213,9 @@ pub enum Event {
 /// Why a peer is not there any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Down {
-    /// Nothing was heard of it.
+    /// The peer was silent for too long.
     Silent,
-    /// It said that it goes.
+    /// The peer announced that it leaves.
     Left,
     /// Its key grew too old, and no other could be agreed on.
     Expired,
@@ -227,13 +226,13 @@ pub enum Down {
 /// How a peer is, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// What it is called.
+    /// The peer's name.
     pub name: Name,
     /// The key that it is known by: of the present session, else the first one configured.
     pub key: PublicKey,
     /// Where the handshakes stand.
     pub state: State,
-    /// Where data goes.
+    /// The address that data is sent to.
     pub address: Option<SocketAddr>,
     /// When the present session began.
     pub since: Option<Instant>,
@@ -246,7 +245,7 @@ pub struct Standing {
 pub struct Sealed {
     /// Its length.
     pub len: usize,
-    /// Where it goes.
+    /// The address that it is sent to.
     pub to: SocketAddr,
 }
 
@@ -288,21 +287,14 @@ pub struct Secure {
     transmits: Bounded<Transmit>,
     cookies: Bounded<Transmit>,
     events: Bounded<Event>,
-    changes: Bounded<LaneChange>,
-    has_lanes: bool,
+    /// By peer: its sessions changed since they were last asked for.
+    changed: [bool; PEERS_MAX],
 }
 
 impl Secure {
-    /// The sessions of a node that calls itself `hello`, with the lane of its shard `shard`. With `has_lanes`, changes
-    /// for the lanes of other shards are kept until [`Secure::poll_change`] takes them.
+    /// The sessions of a node that calls itself `hello`, with the lane of its shard `shard`.
     #[must_use]
-    pub fn new(
-        hello: Hello,
-        members: Members,
-        (shard, has_lanes): (u8, bool),
-        random: Random,
-        now: Instant,
-    ) -> Self {
+    pub fn new(hello: Hello, members: Members, shard: u8, random: Random, now: Instant) -> Self {
         let mut secure = Self {
             hello,
             own: Vec::new(),
@@ -316,8 +308,7 @@ impl Secure {
             transmits: Bounded::new(TRANSMITS_MAX),
             cookies: Bounded::new(TRANSMITS_MAX),
             events: Bounded::new(EVENTS_MAX + PEER_EVENTS_MAX),
-            changes: Bounded::new(CHANGES_MAX),
-            has_lanes,
+            changed: [false; PEERS_MAX],
         };
         secure.reconfigure(now, members);
         secure
@@ -375,14 +366,22 @@ impl Secure {
         Some((next.to, next.len))
     }
 
-    /// What happened.
+    /// The next event for the engine and the log.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop()
     }
 
-    /// What the lanes of other shards must do, in order, each of them all of it.
-    pub fn poll_change(&mut self) -> Option<LaneChange> {
-        self.changes.pop()
+    /// A peer whose sessions changed: the lanes of other shards must follow [`Secure::keys_of`].
+    pub fn poll_changed(&mut self) -> Option<PeerId> {
+        let place = self.changed.iter().position(|changed| *changed)?;
+        self.changed[place] = false;
+        PeerId::at(place)
+    }
+
+    /// The sessions of a peer.
+    #[must_use]
+    pub fn keys_of(&self, peer: PeerId) -> PeerKeys {
+        self.lane.keys_of(peer)
     }
 
     /// How many datagrams were refused, by kind.
@@ -408,13 +407,12 @@ impl Secure {
             ("handshakes", self.transmits.usage()),
             ("cookies", self.cookies.usage()),
             ("peer_events", self.events.usage()),
-            ("lane_changes", self.changes.usage()),
         ]);
     }
 
     /// The queues of a shard that has no sessions of its own, so that the queues of all shards can be added up.
     pub fn no_queues(queues: &mut QueueUsages) {
-        let names = ["handshakes", "cookies", "peer_events", "lane_changes"];
+        let names = ["handshakes", "cookies", "peer_events"];
         queues.extend(names.map(|name| (name, QueueUsage::default())));
     }
 
@@ -448,11 +446,9 @@ impl Secure {
         self.peers().find(|id| self.standing(*id).is_some_and(|peer| peer.name == *name))
     }
 
-    fn change(&mut self, change: LaneChange) {
-        self.lane.apply(&change);
-        if self.has_lanes {
-            let _ = self.changes.push(change);
-        }
+    fn change(&mut self, peer: PeerId, change: &LaneChange) {
+        self.lane.apply(change);
+        self.changed[peer.place()] = true;
     }
 
     /// An event for the log alone: it is dropped when the queue is full, others are not.

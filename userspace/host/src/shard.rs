@@ -39,7 +39,6 @@ use crate::waits::{Ready, Waits};
 use common::Instant;
 use crossbeam::channel::TryRecvError;
 use engine::drive::Turn;
-use engine::expectations::ExpectKey;
 use engine::message_id::PeerId;
 use engine::{Command, CommandId, Config, Engine, Input, Origin, Side, Stamp};
 use std::io;
@@ -71,7 +70,7 @@ use purges::Purges;
 use queries::Queries;
 pub use queries::{Found, Query, QueryAnswer, Trust, Want};
 use replies::{Replies, Reply};
-pub use report::{EntryAge, ExpectPage, Page, Place, Resend, Snapshot, TableState};
+pub use report::{EntryAge, ExpectPage, ExpectPlace, Page, Place, Resend, Snapshot, TableState};
 pub use tally::Tally;
 
 /// Datagrams taken from each link in one turn.
@@ -108,7 +107,7 @@ pub struct Parts {
     pub writer: KernelWriter,
     /// Empties the kernel's tables.
     pub purger: Purger,
-    /// Where lines go.
+    /// Writes the log.
     pub log: Arc<Log>,
     /// What can change while it runs.
     pub tuning: Tuning,
@@ -116,7 +115,7 @@ pub struct Parts {
     pub poll: Option<Duration>,
     /// Whether the kernel keeps events that the source has no room for.
     pub reliable: bool,
-    /// Who wants to know of ended flows.
+    /// Receives ended flows.
     pub ends: Option<Ends>,
 }
 
@@ -137,9 +136,9 @@ pub enum Order {
     Resend(oneshot::Sender<Option<Vec<Resend>>>),
     /// Copy out flows of a table.
     Page {
-        /// Which table.
+        /// The table to read.
         side: Side,
-        /// Where to begin.
+        /// The place to begin at.
         from: Place,
         /// Flows at most.
         max: usize,
@@ -148,10 +147,10 @@ pub enum Order {
     },
     /// Copy out expectations of a table.
     Expectations {
-        /// Which table.
+        /// The table to read.
         side: Side,
-        /// The last one that was copied out before.
-        after: Option<ExpectKey>,
+        /// Where to begin.
+        from: ExpectPlace,
         /// Where the answer goes.
         reply: oneshot::Sender<ExpectPage>,
     },
@@ -159,23 +158,23 @@ pub enum Order {
     Query(Query),
     /// Something the feed wants of a table.
     Feed {
-        /// Of which shard.
+        /// Number of the shard.
         shard: usize,
-        /// Which table.
+        /// The table to read.
         side: Side,
         /// The command.
         wish: Wish,
     },
     /// The addresses of a peer of version 2 have changed.
     Addresses {
-        /// Which one, in the order of the configuration.
+        /// The peer, in the order of the configuration.
         peer: usize,
         /// Preferred first.
         addresses: Vec<SocketAddr>,
     },
     /// Change settings; says what could not be changed.
     Reconfigure(Box<Change>, oneshot::Sender<Result<(), String>>),
-    /// End.
+    /// Ends the thread.
     Stop,
 }
 
@@ -219,7 +218,9 @@ impl Handle {
     pub fn order(&self, order: Order) {
         match order {
             Order::Stop => self.orders.stop(),
-            order => self.orders.send(order),
+            order => {
+                self.orders.send(order);
+            }
         }
     }
 }
@@ -266,7 +267,7 @@ pub struct Shard {
     began: Instant,
     /// What the engine wants sent and found no room.
     gso: GsoBatch,
-    /// How soon it is tried again.
+    /// How soon sending is tried again.
     link_retry: Duration,
 }
 
@@ -420,7 +421,7 @@ impl Shard {
         })
     }
 
-    /// Carries out some of the waiting orders; `None` when the shard is to end.
+    /// Carries out some of the waiting orders; `None` when the shard must end.
     fn take_orders(&mut self, now: Instant) -> Option<usize> {
         let mut taken = 0;
         while taken < ORDERS_PER_TURN && !self.bell.is_stopped() {
@@ -450,9 +451,10 @@ impl Shard {
                 let goes_on = page.next.is_some_and(|next| next.shard == from.shard);
                 self.answer(goes_on, reply, page);
             }
-            Order::Expectations { side, after, reply } => {
-                let page = self.expect_page(side, after, now);
-                self.answer(page.next.is_some(), reply, page);
+            Order::Expectations { side, from, reply } => {
+                let page = self.expect_page(side, from, now);
+                let goes_on = page.next.is_some_and(|next| next.shard == from.shard);
+                self.answer(goes_on, reply, page);
             }
             Order::Query(query) => self.queries.order(query),
             Order::Feed { side, wish, .. } => self.feed(side, wish),
@@ -494,7 +496,7 @@ impl Shard {
         self.engine.handle(now, Input::Command(id, command));
     }
 
-    /// Tells the engine if the source has changed sides.
+    /// Passes a change of the event source to the engine.
     fn tell_source(&mut self, now: Instant) {
         let hears_requests = self.source.hears_requests();
         if hears_requests != self.engine.config().hears_requests {

@@ -41,7 +41,7 @@ pub mod group {
     pub const EXPECTATIONS: u32 = 0b11_1000;
 }
 
-/// Which source to open.
+/// The source to open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
     /// The tap where it can run, else netlink, saying why.
@@ -49,7 +49,7 @@ pub enum Choice {
     Auto,
     /// The tap, or an error.
     Tap,
-    /// Netlink.
+    /// The netlink subscription.
     Netlink,
     /// The hook where it can run, else as [`Choice::Auto`], saying why.
     Hook,
@@ -58,7 +58,7 @@ pub enum Choice {
 /// How to open a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Which one.
+    /// The kind of source.
     pub choice: Choice,
     /// Receive buffer of the event socket, bytes; `None` leaves the system's default.
     pub buffer_bytes: Option<usize>,
@@ -69,7 +69,7 @@ pub struct Settings {
     /// What the kernel side lets pass. A source that opens without a minimum age has no room for young flows: a later
     /// filter with one needs another source.
     pub filter: KernelFilter,
-    /// Whether the kernel is to keep events the socket has no room for, and to send them again
+    /// Whether the kernel keeps events that the socket has no room for, and sends them again
     /// (`NetlinkEventsReliable`). With the tap this holds too: an event in a ring is delivered, and one that its ring
     /// has no room for is left to the socket.
     pub reliable: bool,
@@ -108,7 +108,7 @@ impl Default for Settings {
 /// A filter for the kernel side, its sets spelled out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelFilter {
-    /// Settings.
+    /// The settings that the programs read.
     pub config: common::filter::FilterConfig,
     /// IPv4 prefixes: address and length in bits.
     pub ipv4: Vec<([u8; 4], u8)>,
@@ -135,8 +135,8 @@ impl Default for KernelFilter {
     }
 }
 
-/// When an event happened, as well as its source knows. Sources in order know no more; the tap's overflow path loses
-/// the exact time.
+/// When an event happened, as far as its source knows. A source that keeps the order gives no more than the order; the
+/// tap's overflow path loses the exact time.
 pub use engine::Stamp;
 
 /// Something that was heard.
@@ -176,7 +176,7 @@ pub struct HookAccount {
     pub repeated: u64,
     /// News refused by the filter in the kernel.
     pub filtered: u64,
-    /// News that found the ring full. If the flow goes on, its next packet tells it.
+    /// News that found the ring full. If the flow goes on, its next packet reports it.
     pub lost_full: u64,
     /// News on a CPU that has no ring (yet).
     pub lost_other: u64,
@@ -407,7 +407,7 @@ impl Source {
         self.ring_descriptors().into_iter().chain(self.overflow_descriptor()).collect()
     }
 
-    /// Of these: those that are readable while events come in as they should.
+    /// The descriptors that are readable while events come in as they should.
     #[must_use]
     pub fn ring_descriptors(&self) -> Vec<BorrowedFd<'_>> {
         match self {
@@ -417,8 +417,8 @@ impl Source {
         }
     }
 
-    /// Of these: the one that is readable when there was no room for an event where it should have gone, if the source
-    /// has such a way out.
+    /// The descriptor that is readable when an event found no room where it should have gone, if the source
+    /// has such an overflow path.
     #[must_use]
     pub fn overflow_descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {

@@ -18,7 +18,7 @@ impl Systemd {
         Self { on, watchdog: sd_notify::watchdog_enabled() }
     }
 
-    /// The same, on or off. The watchdog is that of the start.
+    /// A copy of this handle, on or off. It keeps the watchdog interval of the start.
     #[must_use]
     pub const fn switched(self, on: bool) -> Self {
         Self { on, ..self }
@@ -35,7 +35,7 @@ impl Systemd {
         self.tell(&[NotifyState::MainPid(pid), NotifyState::Ready, NotifyState::Status(status)]);
     }
 
-    /// The daemon reads its configuration again; [`Systemd::ready`] is to follow.
+    /// The daemon reads its configuration again; a call of [`Systemd::ready`] has to follow.
     pub fn reloading(&self) {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             self.tell(&[NotifyState::Reloading, now]);

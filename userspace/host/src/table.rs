@@ -64,7 +64,7 @@ impl Table {
         self.read_until_end(seq, each)
     }
 
-    /// The same for a request with one answer: messages, then an acknowledgement.
+    /// Sends a request with one answer: messages, then an acknowledgement.
     ///
     /// # Errors
     /// What the kernel says instead of an answer.

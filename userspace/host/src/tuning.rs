@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// How long events coalesce where no peer waits for them: `ctflow bench growth-latency` shows what each length costs.
 pub const COALESCE: Duration = Duration::from_micros(1600);
-/// The same where a peer waits.
+/// How long events may gather where a peer waits.
 pub const COALESCE_FOR_PEER: Duration = Duration::from_micros(50);
 /// What events may wait, by how late a timer may be.
 const COALESCE_PER_SLACK: u32 = 16;
@@ -50,7 +50,7 @@ impl Tuning {
 pub struct Change {
     /// The scheduling and CPU settings.
     pub tuning: Tuning,
-    /// Which flows count, in user space and in the kernel; `None`: as before.
+    /// The filter in user space and in the kernel; `None`: as before.
     pub filter: Option<(Filter, KernelFilter)>,
     /// As [`engine::Config::commit_timeout_s`].
     pub commit_timeout_s: Option<u32>,

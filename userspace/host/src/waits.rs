@@ -50,7 +50,7 @@ pub(crate) enum Wait {
 /// What a thread waits for.
 #[derive(Debug)]
 pub(crate) struct Waits {
-    /// Everything.
+    /// Waits for every descriptor of the thread.
     all: OwnedFd,
     /// What ends the wait for events to coalesce: not those events.
     urgent: OwnedFd,
@@ -118,7 +118,7 @@ impl Waits {
             Err(rustix::io::Errno::INTR) => return Ok(self.interrupted()),
             Err(error) => return Err(error.into()),
         };
-        // What there was no room to tell is asked about.
+        // There may have been no room for some descriptors: those are taken for ready.
         let all_shown = ready.len() < READY_MAX;
         let has = |tag| ready.iter().any(|event| event.data.u64() == tag);
         if has(ORDERS) {

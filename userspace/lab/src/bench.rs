@@ -201,7 +201,7 @@ fn once(
     let readings = Readings::take(&cpus)?;
     let values = (scenario.run)(lab, subject, case);
     let mut disturbed = readings.judge(&Readings::take(&cpus)?);
-    // Who began to listen meanwhile is still there, and may go before the next measurement.
+    // A listener that began meanwhile is still there, and may go before the next measurement.
     disturbed.extend(before.or_else(|| company(&lab.product, true)).map(Disturbance::Company));
     match &values {
         Ok(_) => eprintln!("{:.1} s", start.elapsed().as_secs_f64()),
@@ -225,7 +225,7 @@ fn refuse_company(options: &Options, product: &Product) -> Result<()> {
     Ok(())
 }
 
-/// Who else listens; waits a while for them to stop, unless they may.
+/// Other listeners; waits a while for them to stop, unless they may stay.
 fn company(product: &Product, may: bool) -> Option<String> {
     let start = Instant::now();
     loop {

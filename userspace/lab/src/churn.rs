@@ -64,7 +64,7 @@ pub struct Cable<'a> {
 /// What a run of a generator did.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Run {
-    /// Flows.
+    /// How many flows.
     pub flows: u64,
     /// Packets of all flows.
     pub packets: u64,

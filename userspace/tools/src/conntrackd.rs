@@ -136,7 +136,7 @@ struct Answer<W> {
     /// The last line so far.
     held: Vec<u8>,
     out: W,
-    /// Why standard output takes no more.
+    /// Why standard output refused the answer.
     failure: Option<io::Error>,
 }
 
@@ -155,7 +155,7 @@ impl<W: Write> Answer<W> {
     /// Looks at the last line. A reader that has gone is no failure.
     ///
     /// # Errors
-    /// When standard output takes no more.
+    /// When standard output refuses the line.
     fn end(mut self) -> io::Result<Aside> {
         let aside = |words: &str| {
             let rest = self.held.strip_prefix(words.as_bytes())?;

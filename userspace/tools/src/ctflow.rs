@@ -77,7 +77,7 @@ docs/spec/feed.md.
 Exit codes: 0 enough was shown, or a signal ended it; 1 records were lost and --on-gap fail; 2 no feed, wrong usage, or
 the daemon has ended.";
 
-/// What to do.
+/// A command of the program.
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Show the state of the node
@@ -145,7 +145,7 @@ enum Verb {
     Bench(bench::Options),
 }
 
-/// Which daemon.
+/// Selects the daemon.
 #[derive(Clone, Debug, Args)]
 struct Daemon {
     /// Configuration file of the daemon, which says where its control socket is

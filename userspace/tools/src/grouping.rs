@@ -30,7 +30,7 @@ pub enum Key {
     Dst(Option<u8>),
     /// Destination port of the original direction.
     Dport,
-    /// Which ends are translated.
+    /// The ends that are translated.
     Nat,
     /// The address that the source is translated to.
     NatSrc,
@@ -169,7 +169,7 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// None counted yet.
+    /// Groups by these keys, without a flow.
     #[must_use]
     pub fn by(keys: Vec<Key>) -> Self {
         Self { keys, ..Self::default() }

@@ -28,8 +28,8 @@ fn age_s(times: &Timestamps, now_ns: u64) -> Option<u64> {
     (times.start_ns != 0).then_some(age_s)
 }
 
-/// The same in XML, and in JSON, which says what XML says: whole seconds between two stamps of the kernel. Against the
-/// clock the original compares seconds here too.
+/// The lifetime in XML and in JSON, which says what XML says: whole seconds between two stamps of the kernel. The
+/// original compares seconds here too, against the clock.
 fn lifetime_s(times: &Timestamps, now_ns: u64) -> Option<u64> {
     if times.start_ns == 0 || times.stop_ns == 0 {
         return age_s(times, now_ns);

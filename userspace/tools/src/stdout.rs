@@ -64,7 +64,7 @@ pub fn is_terminal() -> bool {
     *IS_TERMINAL
 }
 
-/// Writes what stdio would have written by now, and leaves the rest in `out`.
+/// Writes as much as stdio would have written, and leaves the rest in `out`.
 pub fn write_blocks(out: &mut Vec<u8>) {
     let len = if is_terminal() { out.len() } else { out.len() - out.len() % BLOCK };
     write(&out[..len]);

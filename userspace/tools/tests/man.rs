@@ -43,7 +43,7 @@ fn the_man_page_of_ctflow_is_fresh() {
         if verb.get_after_help().is_some() {
             let mut extra = Vec::new();
             page.render_extra_section(&mut extra).unwrap();
-            // Its lines are to stay lines.
+            // Its lines must stay lines.
             let extra =
                 String::from_utf8(extra).unwrap().replacen(".SH EXTRA\n", ".SH EXTRA\n.nf\n", 1);
             text.extend_from_slice(format!("{extra}.fi\n").as_bytes());

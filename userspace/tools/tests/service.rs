@@ -20,7 +20,7 @@ fn analyze(args: &[&str]) -> Option<Output> {
     output.ok()
 }
 
-/// What it finds of a unit: all it says, and whether it is content.
+/// The findings of `systemd-analyze` about a unit, and whether it is content.
 fn exposure(unit: &Path) -> Option<(String, bool)> {
     let threshold = format!("--threshold={THRESHOLD}");
     let unit = unit.to_str().expect("text");
@@ -55,7 +55,7 @@ fn systemd_knows_every_line_of_the_unit() {
     let unit = contrib().join("conntrackd.service");
     let Some(output) = analyze(&["verify", unit.to_str().expect("text")]) else { return };
     let said = String::from_utf8_lossy(&output.stderr);
-    // Of before 253; and programs that are not installed where this runs.
+    // Warnings of systemd before 253, and about programs that are not installed where this runs.
     let expected = ["notify-reload", "is not executable", "Man page"];
     let of_ours = said.lines().filter(|line| line.contains("conntrackd"));
     let left: Vec<_> =

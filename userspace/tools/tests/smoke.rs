@@ -124,7 +124,7 @@ fn what_cannot_be_written_is_an_error_with_its_cause() {
         let output = Command::new(program).args(args).stdout(full).output().unwrap();
         let said = text(&output.stderr);
         assert!(said.ends_with("write error: No space left on device\n"), "{program}: {said}");
-        // Of `ctflow`, 1 is an answer.
+        // For `ctflow`, 1 is an answer.
         let code = if program.ends_with("ctflow") { 2 } else { 1 };
         assert_eq!(output.status.code(), Some(code), "{program} {args:?}");
     }
@@ -176,13 +176,13 @@ fn what_replication_cannot_do_yet_is_refused_at_its_place() {
         at("a.key")
     );
     let text = format!(
-        "General {{\n UNIX {{ Path {} }}\n LockFile {}\n Shards 2\n}}\nSync {{\n  {nodes}\n  Options {{\n ExpectationSync On\n }}\n}}\n",
+        "General {{\n UNIX {{ Path {} }}\n LockFile {}\n}}\nSync {{\n  {nodes}\n  Mode NOTRACK {{\n }}\n  UDP {{\n IPv4_address 127.0.0.1\n IPv4_Destination_Address 127.0.0.1\n Port 3780\n Interface lo\n }}\n}}\n",
         at("ctl"),
         at("lock")
     );
     std::fs::write(&path, text).unwrap();
-    let wanted = "nodes.conf:7:3: `Replication`: this build has not `ExpectationSync` with `Shards` above \
-                  1 yet";
+    let wanted =
+        "nodes.conf:6:3: `Replication`: this build has not links of version 1 beside it yet";
     for args in [vec!["--check", "-C", &path], vec!["-C", &path]] {
         let output = conntrackd(&args);
         let said = text_of(&output);

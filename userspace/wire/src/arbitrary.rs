@@ -195,7 +195,7 @@ pub fn v1_expectation() -> impl Strategy<Value = Expectation> {
 }
 
 /// Any flow whose original direction is known: of every protocol, translated in any way or not, in any zone, with
-/// whatever the kernel may tell. Many values come again, so that flows have parts in common.
+/// any of the fields that the kernel may send. Many values come again, so that flows have parts in common.
 pub fn v2_flow() -> impl Strategy<Value = Flow> {
     let numbers = (few_numbers(), few_numbers(), few_numbers(), zone());
     let head = (few_tuples(), any::<u16>(), status(), numbers);

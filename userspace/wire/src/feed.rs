@@ -69,7 +69,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Those that clients can ask for, with their names.
+    /// Operations that clients can ask for, with their names.
     pub const NAMED: [(Self, &'static str); 5] = [
         (Self::Have, "have"),
         (Self::New, "new"),
@@ -125,11 +125,11 @@ pub struct Head {
     pub seq: u64,
     /// When it happened, nanoseconds: on the engine's clock in the lane, since 1970 for clients.
     pub time_ns: u64,
-    /// What happened.
+    /// The operation that the record reports.
     pub op: Op,
     /// More about it.
     pub flags: Flags,
-    /// Of failures: why.
+    /// The reason of a failure.
     pub reason: u8,
 }
 
@@ -177,7 +177,7 @@ pub fn encode(head: &Head, flow: &Flow, tail_len: u16) -> [u8; RECORD_LEN] {
     out
 }
 
-/// Appends the tail of a record: what few flows have, and what belongs to this moment if `moment` tells.
+/// Appends the tail of a record: fields that few flows have, and those of this moment if `moment` carries some.
 pub fn encode_tail(out: &mut Vec<u8>, extra: Option<&Extra>, moment: Option<&Moment>) {
     let mut put = |kind: u8, parts: &[&[u8]]| {
         let len = parts.iter().map(|part| part.len()).sum::<usize>();
@@ -410,7 +410,7 @@ pub const fn unframe(header: [u8; FRAME_LEN]) -> Option<(Frame, u16, u32)> {
 pub struct Lost {
     /// Sequence number of the first.
     pub from: u64,
-    /// That of the last.
+    /// The number of the last lost record.
     pub to: u64,
     /// By [`Op`], as far as [`KINDS`].
     pub kinds: [u64; KINDS],
@@ -468,7 +468,7 @@ impl Lost {
 /// A piece of a table that was walked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Walked {
-    /// Who wanted it.
+    /// Number that the requester chose.
     pub id: u32,
     /// The first slot of it.
     pub from: u32,

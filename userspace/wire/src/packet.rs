@@ -62,7 +62,7 @@ pub fn identity(bytes: &[u8]) -> Option<FlowKey> {
     Some(FlowKey::new(tuple, original_zone(&record)))
 }
 
-/// The zone that tells a flow from others with its original tuple.
+/// The zone that distinguishes a flow from others with its original tuple.
 fn original_zone(record: &PacketRecord) -> u16 {
     let of_orig = zones_of_both(record) || record.zone_dir & zone_dir::ORIG != 0;
     if of_orig { record.zone } else { 0 }

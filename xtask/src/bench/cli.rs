@@ -87,7 +87,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     ip.args(["--entries", &options.entries.to_string(), "--reps", &options.reps.to_string()]);
     ip.args(options.quick.then_some("--quick"));
     if let Some(only) = &options.only {
-        // It may begin with a dash.
+        // The value may begin with a dash.
         ip.arg(format!("--only={only}"));
     }
     let outcome = shell::run(&mut ip);

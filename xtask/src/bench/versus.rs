@@ -44,7 +44,7 @@ const PARTS: [(&str, &[&str]); 4] = [
     ("growth-rings", &["growth-rings", "growth-shards"]),
 ];
 
-/// Which part a scenario belongs to.
+/// The part that a scenario belongs to.
 fn part_of(scenario: &str) -> &'static str {
     let part = PARTS.iter().find(|(_, scenarios)| scenarios.contains(&scenario));
     part.map_or(TABLE, |(part, _)| part)

@@ -16,14 +16,14 @@ pub(super) struct Account {
     is_terminal: bool,
 }
 
-/// Whom the account asks.
+/// The nodes that the account asks.
 #[derive(Clone, Copy)]
 pub(super) struct Watched<'a> {
     /// The router that forwards now.
     pub(super) active: Node,
     /// Its daemon, while there is one that waits for its death.
     pub(super) own: Option<&'a Daemon>,
-    /// That one, and its daemon.
+    /// The node that takes over, and its daemon.
     pub(super) heir: Option<(Node, &'a Daemon)>,
 }
 
@@ -87,7 +87,7 @@ impl Account {
             (true, false) => ("\r\x1b[K", ""),
             (false, _) => ("", "\n"),
         };
-        // Who closed our output does not want to know.
+        // A reader that closed our output does not want to know.
         let _ = write!(out, "{before}{text}{after}").and_then(|()| out.flush());
     }
 }

@@ -7,7 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub(super) struct Moment(pub(super) u64);
 
 impl Moment {
-    /// This moment.
+    /// The present moment.
     pub(super) fn now() -> Self {
         let time = clock_gettime(ClockId::Monotonic);
         Self(time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1_000)

@@ -100,7 +100,7 @@ impl Daemon {
         shell::output(command.arg("-C").arg(&self.config).args(request.split(' ')))
     }
 
-    /// What it counts now.
+    /// The daemon's present counts.
     pub(super) fn counts(&self) -> Result<Counts> {
         Ok(counts(&self.ask("-s")?))
     }

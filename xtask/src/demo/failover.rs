@@ -40,7 +40,7 @@ impl Router {
 /// How one router took over from the other.
 #[derive(Clone, Debug)]
 pub(super) struct Takeover {
-    /// Why.
+    /// The cause of the takeover.
     pub(super) what: String,
     /// When the other one was killed, or switched on again.
     pub(super) began: Moment,
@@ -59,7 +59,7 @@ pub(super) struct Story<'a> {
     /// The preferred one first.
     routers: Vec<Router>,
     primary: Node,
-    /// Who takes over when the primary dies.
+    /// The node that takes over when the primary dies.
     heir: Option<Node>,
     /// How often a resync had to be asked for.
     pub(super) resyncs: u32,
@@ -77,7 +77,7 @@ impl<'a> Story<'a> {
         Ok(Self { account, site, routers, primary: Node::A, heir, resyncs: 0 })
     }
 
-    /// Who carries the traffic.
+    /// The node that carries the traffic.
     pub(super) const fn primary(&self) -> Node {
         self.primary
     }
@@ -185,7 +185,7 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// Waits until the one that is to take over knows of the transfer.
+    /// Waits until the node that will take over knows of the transfer.
     pub(super) fn replicated_transfer(&mut self) -> Result<()> {
         match self.heir() {
             Some((node, daemon)) if !daemon.holds_established_tcp()? => self.resync(node, 1),
@@ -271,7 +271,7 @@ impl<'a> Story<'a> {
         Ok(takeover)
     }
 
-    /// Tells what a router's script did; whether that was all.
+    /// Prints what a router's script did. Returns whether the script has finished.
     fn tell_script(&mut self, node: Node, takeover: &mut Takeover) -> Result<bool> {
         let mut done = false;
         for line in self.router(node)?.keepalived.news() {

@@ -31,7 +31,7 @@ const LIMIT: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 /// A machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
-    /// Both switches.
+    /// The machine with both switches.
     Net,
     Client,
     A,
@@ -43,7 +43,7 @@ pub(super) enum Node {
 
 impl Node {
     const ALL: [Self; 6] = [Self::Net, Self::Client, Self::A, Self::B, Self::C, Self::Server];
-    /// Those that forward, the preferred one first.
+    /// Nodes that forward, the preferred one first.
     pub(super) const ROUTERS: [Self; 3] = [Self::A, Self::B, Self::C];
 
     /// The name of its namespace.
@@ -219,7 +219,7 @@ table ip ctflow_demo {
 }
 "#;
 
-/// The ends count the RSTs they get, and take background datagrams without a word.
+/// The ends count the RSTs they get, and drop background datagrams without an answer.
 const HOST_RULES: &str = "
 table ip ctflow_demo {
     counter rst {}

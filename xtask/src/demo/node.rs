@@ -1,7 +1,7 @@
 //! What runs inside the namespaces: the server, the client, the source of background flows; and the janitor, which
 //! runs outside and cleans up when the demonstration ends, however it ends.
 //!
-//! They tell what happens on standard output, one line each (see [`Report`]).
+//! They report what happens on standard output, one line each (see [`Report`]).
 
 use super::clock::Moment;
 use super::network::{self, CLIENT, SERVER};
@@ -50,7 +50,7 @@ enum Role {
     Janitor,
 }
 
-/// What a node tells.
+/// A report of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Report {
     /// It is ready: the server listens.
@@ -142,7 +142,7 @@ fn server() -> Result<()> {
     Ok(())
 }
 
-/// Takes the stream and tells when bytes came.
+/// Takes the stream and reports when bytes came.
 fn client(patience: Duration) -> Result<()> {
     let mut peer = TcpStream::connect(SocketAddrV4::new(SERVER, PORT))?;
     peer.set_read_timeout(Some(patience))?;

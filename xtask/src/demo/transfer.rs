@@ -1,4 +1,4 @@
-//! The download that must survive, and what its two ends tell.
+//! The download that must survive, and the reports of its two ends.
 
 use super::clock::Moment;
 use super::network::Node;

@@ -17,7 +17,7 @@ const VIRTUAL: [&str; 2] = ["10.77.1.1", "10.77.2.1"];
 pub(super) struct Keepalived {
     child: Child,
     folder: PathBuf,
-    /// How much of what its scripts tell has been read.
+    /// How much of the output of its scripts has been read.
     read: usize,
 }
 

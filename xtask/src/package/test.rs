@@ -40,7 +40,7 @@ const SCRIPTS: [(&str, &str); 3] = [
 ];
 /// The highest exposure of the unit that `systemd-analyze security` may find, in tenths.
 const EXPOSURE_MAX: &str = "32";
-/// The same where systemd starts the daemon as its own user.
+/// The exposure where systemd starts the daemon as its own user.
 const EXPOSURE_UNPRIVILEGED_MAX: &str = "22";
 
 /// Runs the part.

@@ -14,7 +14,7 @@ const CRATES: [&str; 6] = [
     "userspace/export/src/",
 ];
 
-/// So many types may have one name: where they meet, the module's name in front tells them apart.
+/// So many types may have one name: where they meet, the module's name in front distinguishes them.
 const MEANINGS_MAX: usize = 2;
 
 /// Names that say the same of everything they are in.

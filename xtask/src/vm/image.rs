@@ -57,7 +57,7 @@ impl Libraries {
     }
 }
 
-/// What the archive is to hold, by path.
+/// The files of the archive, by path.
 pub(super) struct Contents {
     files: BTreeMap<String, File>,
     libraries: Libraries,

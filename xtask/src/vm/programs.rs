@@ -55,7 +55,7 @@ const IN_PLACE: [&str; 6] = [
     "usr/lib/amanda/sendbackup",
     "usr/lib/amanda/runtar",
 ];
-/// What they read.
+/// The configuration files that the programs read.
 const TEXTS: [&str; 3] = ["etc/netconfig", "etc/amanda-security.conf", "etc/sane.d/test.conf"];
 /// Users that they become.
 const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nftp:x:100:100::/:/bin/false\n\
@@ -83,7 +83,7 @@ chmod u+s /usr/lib/amanda/runtar /usr/lib/amanda/ambind";
 const TOOLS: [&str; 8] = ["busybox", "ip", "nft", "conntrack", "nfct", "curl", "tar", "setpriv"];
 /// What is called `iptables` there, as by Debian's alternatives.
 const IPTABLES: &str = "iptables-nft";
-/// What it loads for the rules of tests.
+/// The extensions that `iptables` loads for the rules of tests.
 const EXTENSIONS: [&str; 4] = ["CT", "standard", "tcp", "udp"];
 /// The packages of those, of the original, and of what ours are linked with.
 const USERLAND: [&str; 11] = [

@@ -38,8 +38,8 @@ pub struct Extra {
 }
 
 impl Extra {
-    /// The same after `change` has set fields. Other crates make extras so: a struct literal would not compile any more
-    /// when a newer kernel adds a field.
+    /// The extras after `change` has set fields. Other crates make extras so: a struct literal would not compile any
+    /// more when a newer kernel adds a field.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
@@ -67,7 +67,7 @@ pub struct Flow {
     pub reply: Tuple,
     /// `CTA_ZONE`, or `CTA_TUPLE_ZONE` of the original direction: host byte order; part of the identity.
     pub zone: u16,
-    /// Which of the following fields the message carried.
+    /// The fields below that the message carried.
     pub known: Known,
     /// `CTA_STATUS`.
     pub status: Status,

@@ -12,7 +12,7 @@ use crate::{Tuple, Writer, direction};
 const WRITABLE: Status =
     Status::SEEN_REPLY.union(Status::ASSURED).union(Status::FIXED_TIMEOUT).union(Status::HELPER);
 
-/// Writes a flow that is to begin.
+/// Writes the attributes of a new flow.
 pub(super) fn create(w: &mut Writer<'_>, flow: &Flow) {
     let ends = [source_end(flow), destination_end(flow)];
     put_tuples(w, flow, ends != [None; 2]);

@@ -112,8 +112,8 @@ impl<'a> FlowView<'a> {
         Ok(view)
     }
 
-    /// Reads as [`FlowView::parse`] does, over a view that is there already: nothing is left of what it held. Who reads
-    /// many messages saves the moves of a view, several hundred bytes each.
+    /// Reads as [`FlowView::parse`] does, over a view that is there already: nothing is left of what it held. A caller
+    /// that reads many messages saves the moves of a view, several hundred bytes each.
     ///
     /// # Errors
     /// As [`FlowView::parse`]; the view then holds what came before the error.
@@ -140,7 +140,7 @@ impl<'a> FlowView<'a> {
         if view.orig.is_known() { Ok(view) } else { Err(nest.error("flow without original tuple")) }
     }
 
-    /// The same after `change` has set fields. Other crates make a view so: a struct literal would not compile any more
+    /// The view after `change` has set fields. Other crates make a view so: a struct literal would not compile any more
     /// when a newer kernel adds a field.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -154,8 +154,8 @@ impl<'a> FlowView<'a> {
         FlowKey::new(self.orig, self.identity_zone())
     }
 
-    /// The zone that tells this flow from others with the same original tuple: a zone of the original direction alone
-    /// does that as well as one of both (`nf_ct_zone_id`, kernel v6.12
+    /// The zone that distinguishes this flow from others with the same original tuple: a zone of the original direction
+    /// alone does that as well as one of both (`nf_ct_zone_id`, kernel v6.12
     /// `include/net/netfilter/nf_conntrack_zones.h`).
     fn identity_zone(&self) -> u16 {
         self.zone.or(self.zones[0]).unwrap_or(0)
@@ -235,7 +235,7 @@ pub fn original(payload: &[u8]) -> Option<Tuple> {
     None
 }
 
-/// What tells the flow in the payload of a flow message from others: the original tuple, and its zone. `None` where
+/// The identity of the flow in the payload of a flow message: the original tuple, and its zone. `None` where
 /// there is no original tuple. It reads more than [`original`] does, and less than [`FlowView::parse`].
 #[must_use]
 pub fn identity(payload: &[u8]) -> Option<FlowKey> {

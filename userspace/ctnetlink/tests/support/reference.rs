@@ -14,7 +14,7 @@ use netlink_packet_netfilter::conntrack::{
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
 use std::net::IpAddr;
 
-/// What both decoders know how to tell.
+/// The fields that both decoders return.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Common {
     orig: Direction,

@@ -17,7 +17,7 @@ type From<'a> = (&'a Config, &'a Remote, &'a dyn Fn(&ExpectKey) -> bool);
 /// A commit of expectations under way.
 #[derive(Debug)]
 pub struct ExpectCommit {
-    /// Whose command it is.
+    /// The command that asked for the commit.
     pub id: CommandId,
     began: Instant,
     /// The last one that was queued, and whether there may be more.
@@ -30,7 +30,7 @@ pub struct ExpectCommit {
 }
 
 impl ExpectCommit {
-    /// Begins.
+    /// Begins a commit.
     #[must_use]
     pub const fn new(id: CommandId, now: Instant) -> Self {
         Self { id, began: now, last: None, more: true, open: 0, committed: 0, failed: 0 }
@@ -74,7 +74,7 @@ impl ExpectCommit {
         self.committed += 1;
     }
 
-    /// A request of the commit failed: what is in the way is removed, once. Returns whether it is a failure to tell.
+    /// A request of the commit failed. What is in the way is removed, once. Returns whether to report the failure.
     pub fn on_failure(&mut self, kernel: &mut KernelQueue, op: InFlight, errno: i32) -> bool {
         if let (Purpose::CommitExpect, Request::CreateExpectation(expect), EEXIST) =
             (op.purpose, op.request, errno)

@@ -214,7 +214,7 @@ impl Remote {
     }
 }
 
-/// What an injection's failure means: try another way, or count it. Returns whether it is a failure to tell.
+/// Handles an injection's failure: tries another way, or counts it. Returns whether to report the failure.
 pub fn on_inject_failed(
     kernel: &mut KernelQueue,
     counters: &mut PassCounters,

@@ -1,10 +1,11 @@
 //! What a commit writes while the flows of the peer change.
 
-use crate::errno::{EEXIST, ENOSPC};
+use crate::config::limit;
+use crate::errno::{EEXIST, ENOENT, ENOSPC};
 use crate::input::{Command, CommandId, Input, Sender};
 use crate::output::{Event, Request};
 use crate::peer::v1::codec::{self as v1, Options};
-use crate::{Config, Engine};
+use crate::{Config, Engine, Share};
 use alloc::vec::Vec;
 use common::Instant;
 use core::net::Ipv4Addr;
@@ -149,4 +150,81 @@ fn reads_for_the_peer_after(errors: &[i32]) -> bool {
 fn a_place_that_a_commit_cleared_and_left_empty_is_shown_to_the_peers_by_a_transfer() {
     assert!(reads_for_the_peer_after(&[EEXIST, EEXIST, EEXIST]));
     assert!(!reads_for_the_peer_after(&[ENOSPC]), "nothing was cleared");
+}
+
+/// An engine in the middle of the commit of a flow that another one expected, which is not the peer's: the kernel has
+/// been asked to create it with its master, and does not have that. `shards`: how many commit.
+fn orphaned(shards: usize) -> (Engine, Flow) {
+    let share = Share { count: shards, ..Share::ALL };
+    let mut engine = Engine::new(Config { share, ..Config::default() }, NOW);
+    assert!(engine.poll_kernel().is_some());
+    engine.handle(NOW, Input::DumpDone { complete: true });
+    let flow = flow(4, Some(&flow(8, None)));
+    hear(&mut engine, 0, Change::New, &flow);
+    engine.handle(NOW, Input::Command(CommandId(1), Command::Commit));
+    let (token, master) = create(&mut engine).expect("the commit creates it");
+    assert_eq!(master.as_ref(), flow.master());
+    engine.handle(NOW, Input::KernelFailed { token, errno: ENOENT });
+    (engine, flow)
+}
+
+/// The next flow to create: its request, and its master.
+fn create(engine: &mut Engine) -> Option<(u32, Option<Tuple>)> {
+    core::iter::from_fn(|| {
+        let op = engine.poll_kernel()?;
+        let Request::Create(flow) = op.request else { return Some(None) };
+        Some(Some((op.token, flow.master().copied())))
+    })
+    .flatten()
+    .next()
+}
+
+#[test]
+fn with_one_shard_a_flow_does_without_a_master_that_is_not_there() {
+    let (mut engine, _) = orphaned(1);
+    assert_eq!(create(&mut engine).map(|(_, master)| master), Some(None));
+}
+
+#[test]
+fn with_several_shards_a_flow_waits_for_another_one_to_write_its_master() {
+    let (mut engine, flow) = orphaned(2);
+    let mut now = NOW;
+    for round in 0..3 {
+        let (token, master) = create(&mut engine).expect("the commit tries again");
+        assert_eq!(master.as_ref(), flow.master(), "round {round}");
+        if round == 2 {
+            engine.handle(now, Input::KernelSettled { token });
+            break;
+        }
+        engine.handle(now, Input::KernelFailed { token, errno: ENOENT });
+        assert_eq!(create(&mut engine), None, "not at once");
+        assert_eq!(engine.poll_timeout(), now + limit::COMMIT_ORPHANS_PAUSE);
+        now = engine.poll_timeout();
+        engine.handle(now, Input::Timeout);
+    }
+    let mut events = core::iter::from_fn(|| engine.poll_event());
+    assert!(events.any(|event| matches!(event, Event::CommitDone { committed: 1, failed: 0, .. })));
+}
+
+#[test]
+fn a_master_that_no_shard_writes_is_waited_for_for_a_second() {
+    let (mut engine, flow) = orphaned(2);
+    let mut now = NOW;
+    let ended = loop {
+        let (token, master) = create(&mut engine).expect("the commit tries again");
+        if master.is_none() {
+            break token;
+        }
+        assert_eq!(master.as_ref(), flow.master());
+        assert!(now <= NOW + limit::COMMIT_ORPHANS_WAIT, "it waits too long");
+        engine.handle(now, Input::KernelFailed { token, errno: ENOENT });
+        if now < NOW + limit::COMMIT_ORPHANS_WAIT {
+            now = engine.poll_timeout();
+            engine.handle(now, Input::Timeout);
+        }
+    };
+    assert!(now >= NOW + limit::COMMIT_ORPHANS_WAIT);
+    engine.handle(now, Input::KernelSettled { token: ended });
+    let mut events = core::iter::from_fn(|| engine.poll_event());
+    assert!(events.any(|event| matches!(event, Event::CommitDone { committed: 1, failed: 0, .. })));
 }

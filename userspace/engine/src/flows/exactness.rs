@@ -24,7 +24,7 @@ pub enum Exactness {
     Degraded {
         /// When the first loss was noticed.
         since: Instant,
-        /// How many.
+        /// How many events were lost.
         lost: u64,
     },
     /// The kernel's table is being read to make that good.
@@ -65,7 +65,7 @@ pub(crate) struct Keeper {
     /// The kernel sends no events.
     events_off: bool,
     last_loss: Instant,
-    /// When a reading is to begin.
+    /// When the next reading begins.
     due: Option<Instant>,
     /// However often it is put off, it begins by then.
     latest: Instant,
@@ -87,7 +87,7 @@ impl Keeper {
         !self.doubted || self.last_loss < began
     }
 
-    /// When a reading is to begin, if one is to.
+    /// When the next reading begins, if one is planned.
     pub(crate) const fn due(&self) -> Option<Instant> {
         self.due
     }
@@ -173,8 +173,8 @@ impl Keeper {
         before == 0
     }
 
-    /// A reading is to begin that long after now. One that was to begin earlier is put off, but not for ever: it would
-    /// make nothing good if more is lost while it goes on.
+    /// Plans a reading that long after now. A reading that was planned earlier is put off, but not for ever: it would
+    /// repair nothing if more is lost while it goes on.
     fn plan(&mut self, now: Instant, after: Duration) {
         if self.due.is_none() {
             self.latest = now + after + limit::REPAIR_PUT_OFF;

@@ -1,5 +1,5 @@
-//! What is known of an identity, and what becomes of that when something is heard of it: one table, without a side
-//! effect. `knowledge/transitions.txt` shows every row of it.
+//! How much is known of an identity, and how news about it changes that: one table, without a side effect.
+//! `knowledge/transitions.txt` shows every row of it.
 //!
 //! ```text
 //!               event NEW, UPDATE                              first packet              anything more
@@ -16,9 +16,9 @@
 /// News about a flow compared with the last word about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// It is newer.
+    /// The news is newer.
     Newer,
-    /// It is older.
+    /// The news is older.
     Older,
     /// Only the kernel knows.
     Unclear,
@@ -40,19 +40,19 @@ pub enum Knowledge {
     Sure,
 }
 
-/// How something was heard of a flow.
+/// What reported the news of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// By an event: an update tells what has changed.
+    /// An event: an update carries what has changed.
     Event,
-    /// By a packet: it tells the state of the flow, all of it (`whole`) or all but what few flows have.
+    /// A packet: it shows the state of the flow, all of it (`whole`) or all but what few flows have.
     Packet {
-        /// All of it.
+        /// The packet shows all of the flow's state.
         whole: bool,
     },
 }
 
-/// What was heard.
+/// The kind of news about a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// The flow began.
@@ -63,7 +63,7 @@ pub enum What {
     Ended,
 }
 
-/// What has to be looked up to judge it, each only if it matters.
+/// The facts that a decision needs, each looked up only if it matters.
 pub trait Facts {
     /// How old the news is beside what is known.
     fn age(&self) -> Age;
@@ -71,7 +71,7 @@ pub trait Facts {
     fn is_another(&self) -> bool;
     /// Whether the news says anything that is not known.
     fn says_more(&self) -> bool;
-    /// Whether the last word was an event that was laid over what was known: older news may tell what the event left
+    /// Whether the last word was an event that was merged into what was known: older news may carry what the event left
     /// out.
     fn is_laid_over(&self) -> bool;
     /// Whether the unknown flow in this news may have ended already.
@@ -85,7 +85,7 @@ pub trait Facts {
 pub enum Step {
     /// Nothing: it is older than what is known.
     Ignore,
-    /// The same, but peers may not have received the state that is known.
+    /// The news is older than what is known, but peers may not have received the state that is known.
     TellLate,
     /// Only the kernel knows. `anew`: the next message sends the flow as new.
     Ask {
@@ -160,7 +160,7 @@ impl Knowledge {
         let next = match (by, began) {
             (By::Event, _) => Self::Sure,
             (By::Packet { .. }, true) => Self::Seen,
-            // A flow whose beginning was not seen may be one whose end the kernel does not tell.
+            // If the beginning of a flow was not seen, the kernel may not report its end either.
             (By::Packet { .. }, false) if !alive || facts.is_another() => Self::Read,
             // Once that is known, its packets change nothing.
             (By::Packet { .. }, false) if self == Self::Read => Self::Read,
@@ -171,7 +171,7 @@ impl Knowledge {
             // The first event about it: either the kernel does report the flow, or the flow ended unreported and this
             // is another one, even if it has the id of the first.
             (By::Event, false) if self == Self::Read => Ask::Instead,
-            // An update tells what changed; of a flow that is not known it does not tell enough.
+            // An update carries what changed, which is not enough for a flow that is not known.
             (By::Event, false) if !alive || facts.is_another() => Ask::First,
             (By::Event, false) => Ask::No,
             // Two packets may begin a flow at once, and the kernel keeps the one or the other.
@@ -191,8 +191,8 @@ impl Knowledge {
         match facts.age() {
             // The end of an earlier flow may come between the first packet of this one and its place in the table.
             Age::Newer if facts.may_be_about_to_begin() => Step::Ask { anew: false },
-            // It was read after this end, which came in late: a reading's flows are as old as its beginning. The news
-            // of its beginning will be older than the answer, and the first reading was sent to no peer.
+            // The flow was read after this end, which came in late: a reading's flows are as old as its beginning. The
+            // news of its beginning will be older than the answer, and the first reading was sent to no peer.
             Age::Newer if facts.is_another() => Step::Ask { anew: true },
             Age::Newer => Step::End,
             // An earlier flow, unless the id says that it may be this one: then a packet was reported after the end, or

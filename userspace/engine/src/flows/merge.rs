@@ -1,4 +1,4 @@
-//! Newer news over older: an event tells only what changed, and what it leaves out stays as it was.
+//! Merges newer news into older: an event carries only what changed, and what it leaves out stays as it was.
 
 use alloc::sync::Arc;
 use ctnetlink::flow::{Extra, Flow, Known, ProtoState, Status};

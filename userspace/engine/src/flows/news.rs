@@ -1,7 +1,7 @@
 //! News compared with the known state: newer, older, or of uncertain order.
 //!
-//! Events come from several CPUs and overtake each other, so the order they are handed in says nothing. What tells is
-//! the time each one carries, as far as it carries one.
+//! Events come from several CPUs and overtake each other, so the order in which they are handed in says nothing. The
+//! time that each one carries decides, where it carries one.
 
 use crate::flows::knowledge::Age;
 use crate::flows::merge;

@@ -117,9 +117,9 @@ pub struct Full;
 pub enum Becomes {
     /// Another flow, or another life of it.
     Another,
-    /// The same flow, and not as it was.
+    /// The same flow in another state.
     Changed,
-    /// The same flow as it was, but for the time it has left.
+    /// The same flow in the same state, but for the time it has left.
     Same,
 }
 
@@ -138,7 +138,7 @@ pub struct FlowTable {
     protos: Box<[u32; 256]>,
     without_events: usize,
     unconfirmed: usize,
-    /// Where ended flows lie, in the order they ended. Some are gone by now.
+    /// The slots of ended flows, in the order they ended. Some have been released since.
     graves: VecDeque<Slot>,
     /// Records every change, while a consumer listens.
     journal: Option<Box<Journal>>,
@@ -306,13 +306,13 @@ impl FlowTable {
             - usize::from(was.contains(Marks::UNCONFIRMED));
     }
 
-    /// Flows of which events may never tell.
+    /// How many flows may change and end without an event.
     #[must_use]
     pub const fn without_events(&self) -> usize {
         self.without_events
     }
 
-    /// Flows that may never have come to be.
+    /// How many flows the kernel may never have inserted into its table.
     #[must_use]
     pub const fn unconfirmed(&self) -> usize {
         self.unconfirmed

@@ -8,9 +8,9 @@ use hashbrown::HashMap;
 /// Something happened at one of these times, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Not before.
+    /// The earliest time it can have happened.
     pub from: u64,
-    /// Not after.
+    /// The latest time it can have happened.
     pub to: u64,
 }
 

@@ -22,7 +22,7 @@ use wire::transport::Edit;
 /// Ports that are tried, upward from the announced one, before the packet is left as it is.
 const TRIES: u16 = 128;
 
-/// Who will begin the announced flow.
+/// The host that will begin the announced flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// The other end of the watched flow, from any port.
@@ -47,17 +47,17 @@ pub(super) enum Port {
 /// What a helper wants to be let in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
-    /// To which end of the watched flow: the one that sends in this direction.
+    /// The end of the watched flow that will accept: the one that sends in this direction.
     pub listener: Direction,
     /// Transport protocol.
     pub protocol: u8,
-    /// Who will come.
+    /// The source that the expected flow comes from.
     pub from: Source,
-    /// To which port.
+    /// The port that the expected flow goes to.
     pub port: Port,
     /// Whether the expectation outlives its first flow.
     pub permanent: bool,
-    /// The helper that is to watch the announced flow.
+    /// The helper that will watch the announced flow.
     pub helper: Option<&'static str>,
 }
 
@@ -115,7 +115,7 @@ impl Announcement {
         Self { expectation, outer: other.dst_ip(), searches, pieces: Vec::new() }
     }
 
-    /// The same with a piece of text that names it.
+    /// The same announcement, with the piece of text that names the address or port.
     pub(super) fn written(mut self, range: Range<usize>, form: Form) -> Self {
         self.pieces.push(Piece { range, form });
         self

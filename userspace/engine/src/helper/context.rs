@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use ctnetlink::Tuple;
 use ctnetlink::flow::Status;
 
-/// Which way a packet goes, seen from who began the flow.
+/// A packet's direction, relative to the host that began the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From who began the flow.
@@ -14,7 +14,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The other way.
+    /// The opposite direction.
     #[must_use]
     pub const fn opposite(self) -> Self {
         match self {
@@ -100,7 +100,7 @@ impl Context<'_> {
 /// A packet of the flow.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// Which way it goes: `CT_INFO` of at least 3 is the reply direction.
+    /// The packet's direction: `CT_INFO` of at least 3 is the reply direction.
     pub direction: Direction,
     /// TCP sequence number of the payload's first byte, as in the packet; 0 for other protocols.
     pub seq: u32,

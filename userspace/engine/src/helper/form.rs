@@ -23,7 +23,7 @@ pub(super) enum Form {
     Universal,
     /// Two bytes, network order, that hold this length of something in which all other pieces lie.
     Length16(u16),
-    /// The same in four bytes.
+    /// A length in four bytes.
     Length32(u32),
 }
 

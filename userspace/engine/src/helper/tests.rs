@@ -7,7 +7,7 @@ use ctnetlink::tuple::ipproto;
 use std::vec::Vec;
 use wire::transport::Edit;
 
-/// Who is translated.
+/// Which addresses are translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Nat {
     /// No one.
@@ -16,7 +16,7 @@ pub(super) enum Nat {
     Source,
     /// The server: the client talks to 10.1.0.99.
     Destination,
-    /// Both.
+    /// Source and destination.
     Both,
 }
 
@@ -226,7 +226,7 @@ fn helpers_are_found_by_name_and_protocol() {
     }
 }
 
-/// `nfct add helper` of conntrack-tools 1.4.7 tells the kernel these numbers: most expectations, their life, bytes.
+/// `nfct add helper` of conntrack-tools 1.4.7 passes these numbers to the kernel: most expectations, their life, bytes.
 #[test]
 fn policies_are_those_of_conntrack_tools() {
     let numbers = |kind: Kind| {

@@ -12,7 +12,7 @@ use common::Instant;
 use ctnetlink::{Change, Flow, FlowKey};
 
 impl Flows {
-    /// Passes an event on. Of one that comes late the kernel is asked how the flow is by now.
+    /// Passes an event on. For an event out of order, the kernel is queried for the flow's present state.
     pub(super) fn bypass(
         &mut self,
         cx: &mut InputContext<'_, impl Listener>,

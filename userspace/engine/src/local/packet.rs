@@ -1,8 +1,8 @@
 //! News that packets bring, and what it leaves open.
 //!
 //! A flow's first packet is seen just before the kernel puts the flow into its table. Nearly always it gets there; when
-//! two CPUs begin the same flow at once, or something drops the packet at the last moment, it does not. Until anything
-//! more is heard of it, the flow is *unconfirmed* ([`Marks::UNCONFIRMED`]), and after a while the kernel is asked.
+//! two CPUs begin the same flow at once, or something drops the packet at the last moment, it does not. Until more news
+//! of it arrives, the flow is *unconfirmed* ([`Marks::UNCONFIRMED`]), and after a while the kernel is queried.
 
 use super::{Flows, InputContext, News, seconds};
 use crate::changed::Listener;
@@ -39,7 +39,7 @@ impl Flows {
         let event = if confirmed { Change::Update } else { Change::New };
         let stamp = Stamp::At(at);
         if !cx.config.replication.keep_local && !whole {
-            // The fields that the packet did not show have to be sent, too.
+            // The peer needs the fields that the packet did not show, too.
             self.ask(cx, &flow.key());
             return Ok(());
         }
@@ -85,8 +85,8 @@ impl Flows {
         slot.is_some_and(|slot| self.may_be_about_to_begin(slot, Stamp::At(now)))
     }
 
-    /// Asks the kernel about flows in the slots from `from` on that may never have come to be. Returns where to go on,
-    /// or `None` at the end.
+    /// Queries the kernel for the unconfirmed flows in the slots from `from` on. Returns the slot to go on from, or
+    /// `None` at the end.
     pub fn verify_unconfirmed(
         &mut self,
         cx: &mut InputContext<'_, impl Listener>,

@@ -32,7 +32,7 @@ pub struct Reading {
 /// A reading that is over.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
-    /// When it began.
+    /// When the reading began.
     pub began: Instant,
     /// Whether it showed everything.
     pub complete: bool,
@@ -169,14 +169,14 @@ impl Flows {
         }
         self.tombstones.bury(*key, Span::at(cx.now.0));
         if let Some(slot) = found.filter(|_| step == Step::End) {
-            // What never came to be has not ended unseen either.
+            // A flow that the kernel never inserted has not ended unseen either.
             let all_there_was = (known == Knowledge::Seen).then(|| self.table.at(slot)).flatten();
             let all_there_was = all_there_was.map(|entry| entry.flow());
             self.bury(cx, slot, last_words.or(all_there_was));
         }
     }
 
-    /// Whether a TCP connection that is gone may have been closed though nothing was heard of that. It matters to peers
+    /// Whether a TCP connection that is gone may have been closed though no event reported it. It matters to peers
     /// of version 2: they object to a flow that expired while they have it.
     fn may_have_closed(&self, cx: &InputContext<'_, impl Listener>, slot: Slot) -> bool {
         let open = |entry: Entry<'_>| {
@@ -187,8 +187,8 @@ impl Flows {
             && self.table.at(slot).is_some_and(open)
     }
 
-    /// Whether a flow that is gone was closed its last events tell, which are on their way, unless they are lost: the
-    /// kernel is asked again in [`limit::UNCONFIRMED_AFTER_S`] seconds from now, however long it was silent before.
+    /// Whether a flow that is gone was closed is in its last events, which are on their way, unless they are lost: the
+    /// kernel is queried again in [`limit::UNCONFIRMED_AFTER_S`] seconds from now, however long it was silent before.
     fn await_last_words(&mut self, now: Instant, slot: Slot) {
         self.table.set_knowledge(slot, Knowledge::Seen);
         if let Some(notes) = self.table.notes_mut(slot) {
@@ -224,8 +224,8 @@ impl Flows {
         let newer = known.filter(|&slot| self.table.at(slot).is_some_and(|e| e.stamp > began.0));
         let (slot, changed) = match newer {
             Some(slot) => {
-                // What was read may be older, and even another flow. Or what came between is lost, or news that tells
-                // only what has changed was laid over what was outdated.
+                // The entry that was read may be older, and even another flow. Or what came between is lost, or news
+                // that carries only what has changed was merged into an outdated state.
                 let differs = |entry: Entry<'_>| !news::is_same(&entry.flow(), &flow);
                 if !lossless && self.table.at(slot).is_some_and(differs) {
                     self.verify(cx, &key);
@@ -302,8 +302,8 @@ impl Flows {
                 self.bury(cx, slot, None);
                 sweep.purged += 1;
             } else if hidden && complete && late {
-                // It began since, unless that only came in since, or only an update came in and was laid over an
-                // earlier life: ends are among what was lost.
+                // The flow began since, unless that only came in since, or only an update came in and was merged into
+                // an earlier life: ends are among what was lost.
                 if !self.verify(cx, &key) {
                     sweep.from = slot;
                     return false;

@@ -14,7 +14,7 @@ use crate::output::{Event, Request, Side};
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::{Change, Expectation, Flow};
+use ctnetlink::{Change, Expectation, Flow, FlowKey};
 
 /// Why a command about expectations is refused.
 const OFF: &str = "expectations are not replicated (ExpectationSync)";
@@ -25,7 +25,7 @@ pub(super) struct ExpectDump {
     began: Instant,
     /// The first reading, at start, which is not sent to peers.
     first: bool,
-    /// It was asked for again, since when what it showed may be outdated.
+    /// Another dump was requested meanwhile: this one's results may be outdated.
     again: bool,
     /// Operators who wait for it.
     commands: Vec<CommandId>,
@@ -65,6 +65,11 @@ impl Node {
         self.expect_dump.is_some()
     }
 
+    /// Whether an expectation is this engine's: it belongs where its master does.
+    fn has_master_of(&self, expect: &Expectation) -> bool {
+        self.config.share.holds(&FlowKey::new(expect.master, expect.zone.unwrap_or(0)))
+    }
+
     /// Whether an expectation is replicated.
     fn counts(&self, expect: &Expectation) -> bool {
         let helper = expect.helper.as_ref().map(ctnetlink::flow::Name::as_str);
@@ -79,6 +84,9 @@ impl Node {
         (event, expect): (Change, Expectation),
         origin: Origin,
     ) {
+        if !self.has_master_of(&expect) {
+            return;
+        }
         // The end of an expectation in the table is sent, whatever its helper is by then.
         if event != Change::Destroy && !self.counts(&expect) {
             self.counters.filtered += 1;
@@ -145,6 +153,9 @@ impl Node {
         expect: Expectation,
     ) {
         let Some(dump) = &self.expect_dump else { return };
+        if !self.has_master_of(&expect) {
+            return;
+        }
         let key = ExpectKey::of(&expect);
         let known = self.local_expectations.table().contains_key(&key);
         // What was written straight into the kernel is the peer's.
@@ -203,7 +214,7 @@ impl Node {
         }
         self.tell(Event::CommitStarted { flows, expectations });
         if flows {
-            self.commit = Some(Commit::new(id, now));
+            self.commit = Some(Commit::new(id, now, self.config.share.count));
             // Events of the last commit may still come in, and a transfer have been sent since it began.
             let recent = |began: &Instant| now.since(*began) < limit::COMMIT_EVENTS;
             self.commit_began = self.commit_began.filter(recent).or(Some(now));
@@ -258,7 +269,7 @@ impl Node {
         }
     }
 
-    /// ALARM: tells expectations again, and forgets those of the peer that were not.
+    /// ALARM: sends expectations again, and forgets those of the peer that it did not send again.
     pub(crate) fn look_at_expectations(&mut self, session: &mut impl Peers, now: Instant) {
         let Mode::Alarm { refresh_s, expire_s } = self.config.replication.mode else { return };
         if now < self.expect_look {

@@ -38,7 +38,7 @@ impl Node {
                     // Traffic has used it, and that was heard first.
                     self.remote.unmake(&key);
                 } else if is_own || touched {
-                    // The end of the entry before it is on its way, or lost; or traffic was heard of it first.
+                    // The end of the entry before it is on its way, or lost; or an event reported traffic of it first.
                     self.ask(&key);
                 }
                 session.on_injected_changed(&key);
@@ -48,7 +48,7 @@ impl Node {
                 session.on_injected_changed(&key);
                 return Some(Origin::Inject);
             }
-            // It may be the one that was made, of which the event with its id was lost.
+            // The entry may be the one that was made, of which the event with its id was lost.
             (Change::Destroy, Origin::Foreign) if made.contains(&key) => self.ask(&key),
             // Its owner may say that it lives.
             (Change::Destroy, Origin::Foreign) => session.on_injected_changed(&key),
@@ -74,7 +74,7 @@ impl Node {
         Some(origin)
     }
 
-    /// Whether a flow is this node's own, as far as a local table tells, and the id of its entry, if that is known.
+    /// Whether a flow is this node's own, according to the local table, and the id of its entry, if that is known.
     fn own(&self, key: &FlowKey) -> (bool, Option<u32>) {
         let own = self.flows.table.get(key).filter(|entry| !entry.has_ended());
         (own.is_some(), own.and_then(|entry| entry.id()))
@@ -116,7 +116,7 @@ impl Node {
         let is_made = made.may_be(key, id(flow)) && (own_id.is_none() || own_id != id(flow));
         let unnamed = made.on_read(key).is_none();
         if is_made == is_own || is_made && unnamed {
-            // What was made, or what is known of this node's own, may be gone by now; or the event with its id is lost.
+            // The entry that was made, or this node's own, may have ended; or the event with its id is lost.
             self.ask(key);
         }
         is_made || !is_own

@@ -17,7 +17,7 @@ use ctnetlink::{Change, Flow, FlowKey};
 /// be refused like the last one, so each waits longer.
 #[derive(Debug)]
 pub(crate) struct Refusals {
-    /// Not before this.
+    /// The earliest time of the next attempt.
     pub(crate) retry: Instant,
     pause: Duration,
 }
@@ -119,7 +119,7 @@ impl Node {
         true
     }
 
-    /// The kernel does not have a flow. If an injection made it, it ended without a word: the peer is to tell it again,
+    /// The kernel does not have a flow. If an injection made it, it ended unreported: the peer has to send it again,
     /// as if the kernel had refused it.
     pub(crate) fn on_missing(&mut self, session: &mut impl Peers, now: Instant, key: &FlowKey) {
         self.remote.on_gone(key);
@@ -142,9 +142,9 @@ impl Node {
         })
     }
 
-    /// Takes note of what traffic did to a flow of a peer. What the event counts as: beside a local table, that the
-    /// flow is gone from this kernel says nothing of the peer's. Without a local table (`DisableInternalCache`) no node
-    /// tells its flows from the peers', and an end is an end for all of them, as with the original.
+    /// Records what traffic did to a flow of a peer, and returns whose doing the event counts as. Beside a local table,
+    /// an end in this kernel says nothing of the peer's flow. Without a local table (`DisableInternalCache`) no node
+    /// distinguishes its flows from the peers', and an end is an end for all of them, as with the original.
     pub(crate) fn note_traffic(&mut self, event: Change, key: &FlowKey, origin: Origin) -> Origin {
         if !matches!(origin, Origin::Foreign | Origin::Purge) {
             return origin;
@@ -174,7 +174,7 @@ impl Node {
         self.remote.unlike() == 0 && remembers && (sorted || !self.config.earlier_life)
     }
 
-    /// Whether a flow is this node's own, as far as a local table tells.
+    /// Whether a flow is this node's own, according to the local table.
     pub(crate) fn is_own(&self, key: &FlowKey) -> bool {
         self.flows.table.find(key).is_some_and(|slot| self.flows.is_alive(slot))
     }

@@ -158,7 +158,7 @@ impl Node {
             self.on_missing(session, now, key);
         }
         if flow.is_some() && !self.remote.is_hot() && self.remote.made(key) && !self.is_own(key) {
-            // It was asked for on account of what is over by now.
+            // The request was made for a reason that no longer holds.
             return;
         }
         if flow.is_some() && self.kernel.is_pending(key) {
@@ -251,7 +251,7 @@ impl Node {
         }
     }
 
-    /// The same for flows that were written straight into the kernel. True when it has looked at all.
+    /// Sweeps flows that were written straight into the kernel. True when it has looked at all.
     fn sweep_mirror(&mut self, complete: bool) -> bool {
         let Self { config, remote, kernel, dump: Some(dump), .. } = self else { return true };
         if config.replication.keep_remote {

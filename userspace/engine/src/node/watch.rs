@@ -25,7 +25,7 @@ use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
 
-/// Where looking after silent flows has come to.
+/// Cursor of the scan of silent flows.
 #[derive(Debug)]
 pub(super) struct Watch {
     /// When to go on.
@@ -55,7 +55,7 @@ impl Watch {
         }
     }
 
-    /// A reading that began at `began` is over. `complete`: nothing is missing that only a reading tells.
+    /// A reading that began at `began` is over. `complete`: it is missing nothing that only a reading shows.
     pub(crate) fn on_reading(&mut self, began: Instant, now: Instant, complete: bool) {
         self.rest(began, now);
         let pause = now.since(began) * limit::AUDIT_REST;
@@ -81,7 +81,7 @@ impl Watch {
     }
 }
 
-/// Where looking after flows that may never have come to be has come to.
+/// Cursor of the scan of unconfirmed flows.
 #[derive(Debug)]
 pub(super) struct UnconfirmedScan {
     next: Instant,
@@ -143,7 +143,7 @@ impl Node {
         all && replication.keep_remote && !self.remote.is_hot()
     }
 
-    /// The event source is another one. What other programs did to flows while it did not tell, an audit finds.
+    /// The event source is another one. An audit finds what other programs did to flows while it did not report that.
     pub(crate) fn on_source(&mut self, now: Instant, hears_requests: bool) {
         if hears_requests && !self.config.hears_requests {
             self.watch.unreported = Some(now);

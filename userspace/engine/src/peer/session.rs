@@ -47,7 +47,7 @@ pub enum Session {
     V2(Box<V2>),
 }
 
-/// What came in, what is to go out, and how it stands.
+/// Datagrams in, datagrams out, and the state of the session.
 impl Session {
     /// A session as the configuration has it, that begins at `now`.
     #[must_use]
@@ -181,7 +181,7 @@ impl Session {
         }
     }
 
-    /// Begins to tell everything, or has the peers compare; `command` waits for that.
+    /// Begins a bulk transfer, or has the peers compare; `command` waits for that.
     pub fn start_bulk(&mut self, node: &mut Node, now: Instant, command: Option<CommandId>) {
         match self {
             Self::V1(v1) => v1.start_bulk(node, now, command),
@@ -233,7 +233,7 @@ impl Session {
         }
     }
 
-    /// What waits to be sent to the links and what waits to be acknowledged.
+    /// The messages that wait to be sent to the links, and those that wait for an acknowledgement.
     #[must_use]
     pub const fn outbox(&self) -> Option<&Outbox> {
         match self {
@@ -243,7 +243,7 @@ impl Session {
     }
 }
 
-/// Who carries what.
+/// Commits, and who carries traffic.
 impl Session {
     /// Commits the flows of a peer, or those that no living node carries.
     pub fn on_commit(&mut self, now: Instant, peer: Option<PeerId>) {

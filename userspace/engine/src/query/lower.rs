@@ -56,7 +56,7 @@ fn necessary(term: &Term, out: &mut Selection, tuples: &mut [(Tuple, u32); 2]) {
         }
         Term::Address { scope: scope @ (Scope::Orig | Scope::Reply), which, set } => {
             let (tuple, bits) = &mut tuples[usize::from(*scope == Scope::Reply)];
-            // Of IPv6 addresses the kernel picks all but the one asked for: the comparison in
+            // The kernel picks all IPv6 addresses but the one asked for: the comparison in
             // `ctnetlink_filter_match_tuple` is turned around (seen on 6.18).
             let Some(IpAddr::V4(address)) = set.single() else { return };
             let (place, bit) = match which {

@@ -23,9 +23,9 @@ pub trait Subject {
     fn l4(&self, reply: bool) -> Option<[u8; 4]>;
     /// Address family and IP protocol.
     fn family_and_proto(&self) -> (u8, u8);
-    /// What it holds beside its tuples.
+    /// The fields besides the tuples.
     fn facts(&self) -> Facts<'_>;
-    /// How old it is; `None` where nothing is known of that.
+    /// The flow's age; `None` where nothing is known of that.
     fn age(&self) -> Option<Age>;
     /// Seconds until it expires; `None` where that is not known for this moment.
     fn left_s(&self) -> Option<u32>;

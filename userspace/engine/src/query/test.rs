@@ -98,13 +98,13 @@ const fn port([a, b, c, d]: [u8; 4], dst: bool) -> u16 {
     u16::from_be_bytes(if dst { [c, d] } else { [a, b] })
 }
 
-/// The kernel tells the status of every flow it tells completely.
+/// The status. The kernel sends it with every flow that it sends completely.
 #[inline]
 fn status(facts: &Facts<'_>) -> Option<Status> {
     facts.known.contains(Known::STATUS).then_some(facts.status)
 }
 
-/// The kernel tells a mark with the status, unless it is 0.
+/// The mark. The kernel sends it with the status, unless it is 0.
 #[inline]
 fn mark(facts: &Facts<'_>) -> Option<u32> {
     facts.known.intersects(Known::MARK | Known::STATUS).then_some(facts.mark)
@@ -223,7 +223,7 @@ pub enum Gap {
     Began,
 }
 
-/// What a term asks for that not every source can tell.
+/// The field that a term needs and that some sources do not carry.
 #[must_use]
 pub const fn gap(term: &Term) -> Option<Gap> {
     Some(match term {

@@ -55,7 +55,7 @@ fn any_tuple() -> impl Strategy<Value = Tuple> {
     })
 }
 
-/// A flow that may lack whatever a source may not tell.
+/// A flow without some of the fields that a source may leave out.
 fn any_flow() -> impl Strategy<Value = Flow> {
     let numbers = (any::<u16>(), any::<u32>(), 0..4_u32, select(vec![0_u16, 5, 9]), 0..4_u8);
     let zones = select(vec![[None; 2], [Some(5), None], [None, Some(5)]]);
@@ -293,6 +293,6 @@ fn what_can_go_to_the_kernel_does() {
     let [(tuple, bits), reply] = selection.tuples.unwrap();
     assert_eq!((tuple.ports(), bits & flag::PROTO_DST_PORT), ((0, 443), flag::PROTO_DST_PORT));
     assert_eq!(reply.1, 0);
-    // Of one of several alternatives nothing is necessary.
+    // None of several alternatives is necessary.
     assert_eq!(lower(&Expr::Or(all)), Selection::default());
 }

@@ -37,10 +37,10 @@ impl Expr {
     }
 }
 
-/// Which direction of a flow a test looks at.
+/// The direction of a flow that a test looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Both.
+    /// Either direction.
     Any,
     /// The direction of the first packet, before translation.
     Orig,
@@ -50,14 +50,14 @@ pub enum Scope {
     Nat,
 }
 
-/// Which end of a direction a test looks at.
+/// The end of a direction that a test looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// Both.
+    /// Source or destination.
     Any,
-    /// Source.
+    /// The source.
     Src,
-    /// Destination.
+    /// The destination.
     Dst,
 }
 
@@ -91,7 +91,7 @@ impl States {
         self.tcp | self.sctp | self.dccp == 0
     }
 
-    /// Those of both.
+    /// The members of both sets.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         let (tcp, sctp) = (self.tcp | other.tcp, self.sctp | other.sctp);
@@ -104,7 +104,7 @@ impl States {
 pub enum Measure {
     /// Bytes, IP headers included.
     Bytes,
-    /// Packets.
+    /// How many packets.
     Packets,
     /// Time since it began.
     Age,
@@ -127,7 +127,7 @@ pub enum Measure {
 pub enum Unit {
     /// A plain number.
     Number,
-    /// Milliseconds.
+    /// A time in milliseconds.
     Time,
 }
 
@@ -145,7 +145,7 @@ impl Measure {
         ("ended", Self::Ended),
     ];
 
-    /// What it is counted in.
+    /// The unit in which it is counted.
     #[must_use]
     pub const fn unit(self) -> Unit {
         match self {
@@ -200,24 +200,24 @@ impl Op {
 /// A comparison of a measure with a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quantity {
-    /// What is compared.
+    /// The quantity that is compared.
     pub measure: Measure,
-    /// Of which direction: [`Scope::Any`] is the sum of both. Never [`Scope::Nat`].
+    /// Its direction: [`Scope::Any`] is the sum of both. Never [`Scope::Nat`].
     pub scope: Scope,
     /// How it is compared.
     pub op: Op,
-    /// With what, in the measure's unit.
+    /// The number that it is compared with, in the measure's unit.
     pub value: u64,
 }
 
 /// How a peer stands to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerIs {
-    /// News of the flow waits to be sent to it.
+    /// News of the flow waits to be sent to the peer.
     Queued,
     /// The flow was sent to it.
     Sent,
-    /// It acknowledged the flow.
+    /// The peer acknowledged the flow.
     Acked,
     /// Nothing is known of the flow.
     Unknown,
@@ -238,20 +238,20 @@ impl PeerIs {
 pub enum Term {
     /// An address of it is one of these.
     Address {
-        /// Of which direction.
+        /// The direction that is tested.
         scope: Scope,
-        /// At which end.
+        /// The end that is tested.
         which: Which,
-        /// Which addresses.
+        /// The set of addresses.
         set: Addresses,
     },
     /// A port of it is one of these. Flows whose protocol has no ports never pass.
     Port {
-        /// Of which direction.
+        /// The direction that is tested.
         scope: Scope,
-        /// At which end.
+        /// The end that is tested.
         which: Which,
-        /// Which ports, host order.
+        /// The set of ports, host order.
         set: Intervals<u16>,
     },
     /// Address family: [`ctnetlink::tuple::FAMILY_IPV4`] or [`ctnetlink::tuple::FAMILY_IPV6`].
@@ -266,16 +266,16 @@ pub enum Term {
     Translated {
         /// Source, destination, or either.
         which: Which,
-        /// To which address.
+        /// The address that it is translated to.
         addr: Option<IpAddr>,
-        /// To which port, host order.
+        /// The port that it is translated to, host order.
         port: Option<u16>,
     },
     /// Conntrack zone; [`Scope::Any`]: of either direction. Never [`Scope::Nat`].
     Zone {
-        /// Of which direction.
+        /// The direction that is tested.
         scope: Scope,
-        /// Which zones.
+        /// The set of zones.
         set: Intervals<u16>,
     },
     /// `mark & mask == value` for one of these pairs of value and mask.

@@ -26,9 +26,9 @@ use ctnetlink::{Flow, FlowKey};
 
 /// What a word is written into the kernel with.
 pub struct Pen<'a> {
-    /// Settings.
+    /// The settings.
     pub config: &'a Config,
-    /// Counts.
+    /// The counters.
     pub counters: &'a mut Counters,
     /// What goes to the kernel.
     pub kernel: &'a mut KernelQueue,
@@ -43,7 +43,7 @@ impl Remote {
         self.hot.is_some()
     }
 
-    /// Which entries of the kernel injections made, where flows of peers are kept here, too.
+    /// Entries of the kernel that injections made, where flows of peers are kept here, too.
     pub const fn made_flows(&mut self) -> Option<&mut MadeFlows> {
         self.hot.as_mut()
     }
@@ -127,7 +127,7 @@ impl Remote {
         self.set_unlike(key, true)
     }
 
-    /// Whether a flow is one that a transfer did not name, and that stays until the kernel has let go of it.
+    /// Whether a flow is one that a transfer did not name, and that stays until the kernel has removed it.
     #[must_use]
     pub fn is_left(&self, key: &FlowKey) -> bool {
         self.injects && self.known.get(key).is_some_and(|entry| entry.marks.contains(Marks::LEFT))
@@ -140,10 +140,9 @@ impl Remote {
         }
     }
 
-    /// Goes through the flows in the slots from `from` on, after a reading. `ask` is asked about each that an injection
-    /// made, or that a transfer did not name, and the reading did not show: it may have ended without a word; false if
-    /// there is no room for the question.
-    /// Returns where to go on, or `None` at the end.
+    /// Goes through the flows in the slots from `from` on, after a reading. `ask` is asked about each flow that an
+    /// injection made, or that a transfer did not name, and that the reading did not show: it may have ended without an
+    /// event; false if there is no room for the question. Returns where to go on, or `None` at the end.
     pub fn sweep_hidden(
         &mut self,
         mut from: Slot,
@@ -172,9 +171,9 @@ impl Remote {
         }
     }
 
-    /// Writes a peer's word about a flow straight into the kernel, unless a later one about it came first. `ours`:
-    /// traffic of this node's uses the flow, too, and the kernel will not be quite as the peer says. `tells_all`: what
-    /// the word does not tell is not there.
+    /// Writes a peer's message about a flow straight into the kernel, unless a later one about it came first. `ours`:
+    /// traffic of this node uses the flow, too, and the kernel will not be quite as the peer says. `tells_all`: a field
+    /// that the message does not carry is absent.
     ///
     /// # Errors
     /// [`Full`] when the word could not be written, or the flow not be remembered.
@@ -252,9 +251,9 @@ fn write(pen: &mut Pen<'_>, change: Change, flow: Flow) -> bool {
 /// What became of an injection that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InjectFailure {
-    /// It means nothing, or there is a second attempt.
+    /// The failure means nothing, or there is a second attempt.
     Fine,
-    /// The peer's word is laid over a flow of this node's, which is not the peer's.
+    /// The peer's message was merged into a flow of this node's, which is not the peer's.
     LaidOver,
     /// The kernel does not have the state that the peer sent. The caller reports it.
     Refused,

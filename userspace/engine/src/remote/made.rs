@@ -1,4 +1,4 @@
-//! Which entries of a hot node's kernel are there because of an injection alone.
+//! Entries of a hot node's kernel that only an injection made.
 //!
 //! ```text
 //!   Create succeeded --> made, id not known --event NEW of ours: id--> made
@@ -31,7 +31,7 @@ struct Made {
     touched: Option<u32>,
     /// When it was given time, seconds.
     written_s: u32,
-    /// Another flow of that identity is to take its place.
+    /// Another flow of that identity will take its place.
     outdated: bool,
     /// The reading that is under way has shown it.
     shown: bool,
@@ -41,12 +41,12 @@ struct Made {
 #[derive(Debug)]
 pub struct MadeFlows {
     made: HashMap<FlowKey, Made, FixedState>,
-    /// Those whose claim is gone, and when their time is over, seconds.
+    /// Entries whose claim is gone, and when their time is over, seconds.
     orphans: Bounded<(FlowKey, u32)>,
 }
 
 impl MadeFlows {
-    /// None.
+    /// Makes an empty record.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
@@ -95,20 +95,20 @@ impl MadeFlows {
         self.made.get(key).and_then(|made| made.id)
     }
 
-    /// Another flow is to take its place once its id is known.
+    /// Another flow will take its place once its id is known.
     pub fn outdate(&mut self, key: &FlowKey) {
         if let Some(made) = self.made.get_mut(key) {
             made.outdated = true;
         }
     }
 
-    /// Whether another flow is to take its place.
+    /// Whether another flow will take its place.
     #[must_use]
     pub fn is_outdated(&self, key: &FlowKey) -> bool {
         self.made.get(key).is_some_and(|made| made.outdated)
     }
 
-    /// Whether an event with this id is about the entry. One that tells no id is.
+    /// Whether an event with this id is about the entry. An event without an id is.
     #[must_use]
     pub fn matches(&self, key: &FlowKey, id: Option<u32>) -> bool {
         self.made.get(key).is_some_and(|made| id.is_none() || made.id == id)
@@ -121,7 +121,7 @@ impl MadeFlows {
         }
     }
 
-    /// Whether traffic was heard of the entry with this id.
+    /// Whether an event reported traffic of the entry with this id.
     #[must_use]
     pub fn is_touched(&self, key: &FlowKey, id: Option<u32>) -> bool {
         id.is_some() && self.made.get(key).is_some_and(|made| made.touched == id)

@@ -42,7 +42,7 @@ struct Open {
 pub(super) struct Channel {
     pub(super) key: Key,
     program: Program,
-    /// Clients.
+    /// How many clients read it.
     pub(super) members: usize,
     open: Open,
     /// Chunks for all members.

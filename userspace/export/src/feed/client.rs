@@ -17,7 +17,7 @@ use tokio::time::timeout;
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the answer may take of one that has asked and says no more.
+/// How long the answer may take for a client that has closed its half of the connection.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 /// A message to the hub.
@@ -34,7 +34,7 @@ pub(super) struct Connection {
     pub(super) hub: mpsc::Sender<Word>,
     pub(super) queue: Rc<Queue>,
     pub(super) stats: std::sync::Arc<Stats>,
-    /// Who it is, for the log.
+    /// The client's name for the log.
     pub(super) who: String,
 }
 
@@ -51,7 +51,7 @@ pub(super) async fn serve(stream: UnixStream, connection: Connection) {
     let _ = hub.send(Word::Gone(id)).await;
 }
 
-/// Writes what waits; ends when there is no more, or the client reads no more.
+/// Writes the queue to the client; ends when the queue does, or when the client stops reading.
 async fn write(mut writer: OwnedWriteHalf, queue: &Queue) -> io::Result<()> {
     loop {
         let piece = queue.next().await;
@@ -97,8 +97,8 @@ async fn listen(reader: OwnedReadHalf, connection: Connection) {
     }
 }
 
-/// A client that says no more may read on. That it has gone shows when something is written to it; to one that has not
-/// subscribed, no more is written than it has asked for.
+/// A client that has closed its half may read on. A write to it shows that it has gone; a client that has not
+/// subscribed receives only what it has asked for.
 async fn ended(first: bool) {
     if first {
         tokio::time::sleep(LAST_ANSWER).await;

@@ -51,7 +51,7 @@ const CHANNELS_MAX: usize = 32;
 struct Page {
     id: u32,
     shard: usize,
-    /// For whom.
+    /// The clients that asked for it.
     clients: Vec<u64>,
     asked: Instant,
 }
@@ -69,13 +69,13 @@ struct Hub {
     /// The numbers of the last records of lanes that were closed, by shard and table.
     last: BTreeMap<(usize, usize), u64>,
     channels: Vec<Channel>,
-    /// Those connected, and what they read once they have subscribed.
+    /// The connected clients, and the queues that they read once they have subscribed.
     queues: BTreeMap<u64, Rc<Queue>>,
     clients: BTreeMap<u64, Subscriber>,
     next_client: u64,
     page: Option<Page>,
     next_page: u32,
-    /// For whom the last page was asked for.
+    /// The client that received the last page.
     served: u64,
     page_at: Instant,
     /// Flows of both tables, as last sent.
@@ -259,7 +259,7 @@ impl Hub {
         }
     }
 
-    /// Tells clients what they have lost, those who have read on.
+    /// Sends gap messages to the clients that have lost records and have read on.
     fn settle(&mut self) {
         let limit = self.settings.share(self.clients.len());
         for client in self.clients.values_mut() {
@@ -398,7 +398,7 @@ impl Hub {
         self.clients.insert(id, client);
         self.count_channels();
         self.channels[channel].counts_only = false;
-        // Who wants failures alone costs the shards nothing.
+        // A client that wants failures alone costs the shards nothing.
         if of_tables {
             self.listen(side);
         }

@@ -39,7 +39,7 @@ pub(super) enum Piece {
     Chunk(Rc<Chunk>),
     /// A control line, framed as the client wants it.
     Line(Vec<u8>),
-    /// There is no more.
+    /// The end of the stream.
     End,
 }
 
@@ -58,7 +58,7 @@ impl Piece {
 pub(super) struct Queue {
     pieces: RefCell<VecDeque<Piece>>,
     bytes: Cell<usize>,
-    /// When fewer bytes wait than before and no more than this, the hub is woken.
+    /// The hub is woken when fewer bytes wait than before and at most this many.
     low: Cell<usize>,
     filled: Notify,
     hub: Rc<Notify>,

@@ -34,11 +34,11 @@ pub(super) enum OnGap {
 /// What a client wants to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subscription {
-    /// How.
+    /// The encoding.
     pub(super) format: Format,
-    /// Which flows: a filter in normal form.
+    /// A filter in normal form, which selects the flows.
     pub(super) filter: String,
-    /// Which kinds of records: a bit for each [`Op`].
+    /// The kinds of records: a bit for each [`Op`].
     pub(super) kinds: u8,
     /// Whether it begins with all flows of the table.
     pub(super) snapshot: bool,
@@ -46,22 +46,22 @@ pub(super) struct Subscription {
     pub(super) counters: bool,
     /// What happens when records are lost.
     pub(super) on_gap: OnGap,
-    /// Of which table.
+    /// The side of the table.
     pub(super) side: Side,
 }
 
 /// What a client says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// It wants records.
+    /// The client subscribes to records.
     Subscribe(Subscription),
-    /// It wants a new snapshot.
+    /// The client requests a new snapshot.
     Resync,
-    /// It asks something.
+    /// The client asks a question.
     Ask(Question),
-    /// It wants to know how a flow is by now: of that table; the flow as JSON.
+    /// The client asks for the present state of a flow: the table, and the flow as JSON.
     Get(Side, String),
-    /// It goes.
+    /// The client leaves.
     Bye,
 }
 

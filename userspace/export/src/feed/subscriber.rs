@@ -51,7 +51,7 @@ impl Subscriber {
         Self { wanted, channel, queue, snap: None, gap: None, state: Value::Null, closed: false }
     }
 
-    /// Tells it something.
+    /// Sends the client a control line.
     pub(super) fn say(&self, value: &Value) {
         if !self.closed {
             self.queue.push(Piece::Line(lines::framed(self.wanted.format, value)));
@@ -90,7 +90,8 @@ impl Subscriber {
         self.lose((Scope::Lane, shard), lost);
     }
 
-    /// Tells what was lost, once half of its queue has been read. Whether it is to get a new snapshot.
+    /// Sends gap messages about what was lost, once half of its queue has been read. Returns whether a new snapshot
+    /// follows.
     pub(super) fn settle(&mut self, limit: usize) -> bool {
         if self.gap.is_none() || self.queue.len() > limit / 2 {
             return false;
@@ -146,7 +147,7 @@ impl Subscriber {
             return false;
         }
         if !(self.queue.len() == 0 || self.queue.len() + len <= limit) {
-            // It takes that page when it has read more.
+            // The client takes that page when it has read more.
             return false;
         }
         page.iter().for_each(|chunk| self.queue.push(Piece::Chunk(Rc::clone(chunk))));

@@ -18,8 +18,8 @@ use wire::control::framed::{
 /// How long the daemon may take for the next frame: a large table, or a large delete.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(120);
 
-/// The network namespace of the calling thread, by which two processes tell whether they are in the same one: device
-/// and inode of its file. `None` without `/proc`.
+/// The network namespace of the calling thread: device and inode of its file. By these, two processes find out whether
+/// they are in the same one. `None` without `/proc`.
 #[must_use]
 pub fn namespace() -> Option<(u64, u64)> {
     let file = std::fs::metadata("/proc/thread-self/ns/net").ok()?;
@@ -102,7 +102,7 @@ impl Client {
         Ok(())
     }
 
-    /// Tells the client's people something.
+    /// Sends the client a note for its user.
     ///
     /// # Errors
     /// As [`Client::send_data`].
@@ -127,7 +127,7 @@ fn cut(text: &str) -> &[u8] {
 /// A piece of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// Of what was asked for.
+    /// A piece of the data that was asked for.
     Data(&'a [u8]),
     /// For people.
     Note(&'a [u8]),
@@ -136,9 +136,9 @@ pub enum Piece<'a> {
 /// How an answer ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Whether, and how.
+    /// Whether the daemon did what was asked, and why not.
     pub status: Status,
-    /// What came of it.
+    /// The result, as bytes.
     pub body: Vec<u8>,
 }
 
@@ -148,7 +148,7 @@ pub enum Failure {
     /// No daemon answers.
     #[error("{0}")]
     Unreachable(io::Error),
-    /// Who answers does not speak the framed protocol, and has done nothing.
+    /// The daemon that answers does not speak the framed protocol, and has done nothing.
     #[error("it does not speak the framed protocol")]
     Foreign,
     /// The answer broke off, or could not be used. Something may have been done.

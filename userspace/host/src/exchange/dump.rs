@@ -29,7 +29,7 @@ pub struct Dump {
 /// What one look at the socket brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// Nothing is there.
+    /// The socket holds nothing.
     Nothing,
     /// Some of it; there is more.
     Some,

@@ -124,7 +124,7 @@ impl<T> Writes<T> {
         Ok(self.notes.len() >= BATCH_NOTES || self.len >= BATCH_BYTES)
     }
 
-    /// Sends what waits, and tells what became of it.
+    /// Sends the batch, and passes the outcome of each request to `done`.
     ///
     /// # Errors
     /// As `send(2)` and `recvmmsg(2)`, or what `done` returns; `UnexpectedEof` when the acknowledgement was lost. The

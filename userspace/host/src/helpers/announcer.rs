@@ -11,7 +11,7 @@ const MESSAGE_LEN_MAX: usize = 4096;
 /// The kernel answers inside `send`; this is for one that would not.
 const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// Who tells the kernel of expectations.
+/// Announces expectations to the kernel.
 pub(super) trait Announce {
     /// Creates an expectation.
     ///

@@ -45,7 +45,7 @@ pub(super) struct PacketHandler<A> {
     private: [u8; PRIVATE_LEN_MAX],
 }
 
-/// What is to become of a packet besides that it passes.
+/// What happens to a packet besides that it passes.
 #[derive(Debug, Default)]
 struct Decision {
     is_changed: bool,
@@ -154,7 +154,7 @@ impl<A: Announce> PacketHandler<A> {
         self.broken.push(kind);
     }
 
-    /// Tells the kernel what is announced, and puts together what goes with the verdict.
+    /// Creates the announced expectations in the kernel, and builds the verdict.
     fn carry_out(
         &mut self,
         at: usize,

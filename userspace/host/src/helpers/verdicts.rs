@@ -27,7 +27,7 @@ impl Verdicts {
     /// Adds one.
     pub(super) fn push(&mut self, verdict: &Verdict<'_>) {
         if !self.put(verdict) {
-            // It cannot be that long: what can be changed about a packet has a limit.
+            // A verdict cannot be that long: what can be changed about a packet has a limit.
             let (queue, id) = (verdict.queue, verdict.id);
             let _ = self.put(&Verdict { queue, id, ..Verdict::default() });
         }

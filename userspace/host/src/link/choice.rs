@@ -1,4 +1,4 @@
-//! Which link to send on.
+//! Decides which link to send on.
 
 use crate::sys::interface::Interface;
 

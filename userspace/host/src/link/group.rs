@@ -24,7 +24,7 @@ use std::time::Duration;
 const BATCH: usize = 16;
 /// The longest datagram there is.
 const DATAGRAM_LEN_MAX: usize = 65_535;
-/// How soon a datagram that found no room is tried again: nothing tells when there is some.
+/// How soon a datagram that found no room is sent again: nothing reports when there is some.
 const RETRY: Duration = Duration::from_millis(2);
 /// As good as never: a wake-up comes when there is room.
 const WOKEN: Duration = Duration::from_secs(1);
@@ -36,13 +36,13 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 pub struct GroupSettings {
     /// The links, all of one kind; at least one.
     pub links: Vec<Settings>,
-    /// Which one is active at first.
+    /// Number of the link that is active at first.
     pub active: usize,
     /// Buffers kept for when a stream link is connected again (`ErrorQueueLength`).
     pub error_queue_len: usize,
 }
 
-/// Datagrams sent in one go: as many as a bulk transfer sends at a time, and no more than old kernels cut (64).
+/// Datagrams sent in one go: as many as a bulk transfer sends at a time, and at most what old kernels segment (64).
 const GSO_MAX: usize = limit::BULK_DATAGRAMS as usize;
 const _: () = assert!(GSO_MAX <= 64);
 
@@ -78,7 +78,7 @@ pub struct GroupReport {
     pub kind: &'static str,
     /// Each of them, in the order of the configuration.
     pub links: Vec<LinkReport>,
-    /// Which one is active.
+    /// Number of the active link.
     pub active: usize,
     /// The error queue.
     pub error_queue: QueueUsage,
@@ -289,7 +289,8 @@ impl Group {
         1
     }
 
-    /// Has stream link number `at` do something, hands out what it reads, and tells what becomes of it.
+    /// Runs `act` on stream link number `at`, hands out the messages that it reads, and logs whether the link came or
+    /// went.
     fn with_stream(
         &mut self,
         now: Instant,
@@ -386,7 +387,7 @@ impl Group {
         self.log.notice(format!("link device `{name}': {what}{more}"));
     }
 
-    /// How things are.
+    /// The present state of the links.
     #[must_use]
     pub fn report(&self) -> GroupReport {
         GroupReport {
@@ -398,7 +399,7 @@ impl Group {
     }
 }
 
-/// Who sends from this address on link number `at`.
+/// The sender with this address on link number `at`.
 fn sender(at: usize, addr: IpAddr) -> Sender {
     // A configuration has four links at most.
     Sender { link: at as u8, addr: addr.to_canonical() }

@@ -21,7 +21,7 @@ const OPEN_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) enum Channel {
     Datagram(DatagramLink),
     Tcp(Box<TcpLink>),
-    /// They could not be opened again after the interface had been removed and created again.
+    /// The sockets could not be opened again after the interface had been removed and created again.
     Closed,
 }
 
@@ -63,7 +63,7 @@ pub struct LinkReport {
     pub mtu: usize,
     /// Its traffic.
     pub counters: LinkCounters,
-    /// Of a stream link: whether the peer's connection to us stands, and ours to it.
+    /// Whether the peer's connection to us stands, and ours to it; `None` unless it is a stream link.
     pub connected: Option<[bool; 2]>,
 }
 

@@ -32,7 +32,7 @@ const HEADERS_V6: usize = 48;
 /// What became of full datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
-    /// They reach the peer.
+    /// Full datagrams reach the peer.
     Passes,
     /// The path takes packets of `mtu` bytes at most.
     TooLarge {

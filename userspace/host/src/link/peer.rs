@@ -1,4 +1,4 @@
-//! Who may speak on which link.
+//! Decides which addresses may speak on which link.
 //!
 //! A unicast link names its peer, and takes datagrams and connections from that address only, whatever the port: the
 //! original sends from an ephemeral one. Links may share a local address and port, and a peer may answer over another
@@ -28,8 +28,8 @@ pub(super) fn is_peer(transport: &Transport, index: Option<u32>, from: SocketAdd
     same_scope && peer.to_canonical() == from.ip().to_canonical()
 }
 
-/// Which of `links` links something belongs to that arrived on the socket of link number `arrived`; `None` if it comes
-/// from a stranger.
+/// The link among `links` that something belongs to that arrived on the socket of link number `arrived`; `None` if it
+/// comes from a stranger.
 pub(super) fn owner(
     links: usize,
     arrived: usize,
@@ -38,7 +38,7 @@ pub(super) fn owner(
     std::iter::once(arrived).chain(0..links).find(|&at| is_peer(at))
 }
 
-/// Whom the log has named.
+/// The strangers that the log has named.
 #[derive(Debug)]
 pub(super) struct Strangers {
     named: Bounded<IpAddr>,

@@ -26,12 +26,12 @@ pub(super) enum Role {
     Interfaces,
 }
 
-/// Which descriptor.
+/// Identifies a registered descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
-    /// Which link; 0 for [`Role::Interfaces`].
+    /// Number of the link; 0 for [`Role::Interfaces`].
     pub(super) link: usize,
-    /// What for.
+    /// What the link uses the descriptor for.
     pub(super) role: Role,
 }
 

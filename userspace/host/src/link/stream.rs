@@ -65,7 +65,7 @@ pub(super) fn first(row: &[u8]) -> usize {
     let mut walk = Messages::datagram(row);
     match walk.next() {
         Some(_) if walk.consumed() > 0 => walk.consumed(),
-        // Not a row of messages: there is no telling its pieces apart.
+        // Not a row of messages: its pieces cannot be separated.
         _ => row.len(),
     }
 }

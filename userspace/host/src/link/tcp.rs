@@ -59,13 +59,13 @@ struct Inbound {
 pub(super) enum Change {
     /// Our connection to the peer stands.
     Connected,
-    /// It broke.
+    /// Our connection to the peer broke.
     Disconnected,
     /// The peer's connection to us stands.
     Accepted,
-    /// It ended.
+    /// The peer's connection to us ended.
     Ended,
-    /// It carried a message whose length cannot be, and was closed.
+    /// The peer's connection carried a message whose length cannot be, and was closed.
     Garbage,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct TcpLink {
     /// Our address, if one is named: the peer takes connections from that alone.
     local: Option<SockAddr>,
     peer: SockAddr,
-    /// Which link this is, in tokens.
+    /// Number of the link, in tokens.
     at: usize,
     listener: Socket,
     inbound: Option<Inbound>,
@@ -168,7 +168,7 @@ impl TcpLink {
         Token { link: self.at, role }
     }
 
-    /// Sends a buffer of whole messages. False when there is no room for it now: the poller then tells when there is.
+    /// Sends a buffer of whole messages. False when there is no room for it now: the poller then reports when there is.
     /// Without a connection it goes into `queue`.
     pub(super) fn send(
         &mut self,

@@ -8,9 +8,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-/// Where journald listens.
+/// The socket on which journald listens.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
-/// As which program the lines are known: `journalctl -t conntrackd`.
+/// The name under which journald lists the lines: `journalctl -t conntrackd`.
 const IDENTIFIER: &str = "conntrackd";
 /// Names device and inode of what is connected to the journal (systemd.exec(5)).
 const STREAM: &str = "JOURNAL_STREAM";

@@ -86,7 +86,7 @@ impl Code {
         self.row().1
     }
 
-    /// What it means.
+    /// What a line with this code means.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         self.row().2
@@ -140,13 +140,13 @@ pub type Fields = Vec<(&'static str, Value)>;
 /// A line before it has a form.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// How much it matters.
+    /// The severity of the line.
     pub level: Level,
-    /// What it is about.
+    /// The kind of event that it reports.
     pub code: Code,
-    /// What it says to people.
+    /// The text for people.
     pub text: String,
-    /// What it says to machines.
+    /// The fields for machines.
     pub fields: Fields,
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Line {
     pub(super) record: Record,
 }
 
-/// What the writer thread is to do.
+/// A job for the writer thread.
 #[derive(Debug)]
 pub(super) enum Job {
     /// Write it.

@@ -8,7 +8,7 @@ use engine::helper::Kind;
 use netlink_packet_core::DefaultNla;
 use std::io;
 
-/// `NFNL_SUBSYS_CTHELPER`.
+/// `NFNL_SUBSYS_CTHELPER`: messages about helpers.
 pub(super) const SUBSYSTEM: u8 = 9;
 /// Longest name, in bytes (`NF_CT_HELPER_NAME_LEN` less the NUL).
 pub const NAME_BYTES_MAX: usize = 15;
@@ -47,7 +47,7 @@ mod set {
     pub(super) const EXPECT_TIMEOUT: u16 = 3;
 }
 
-/// Which helper.
+/// Identifies a helper.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HelperKey {
     /// Its name, at most [`NAME_BYTES_MAX`] bytes.
@@ -72,9 +72,9 @@ pub struct HelperPolicy {
 /// A helper that the kernel knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HelperObject {
-    /// Which one.
+    /// Identifies the helper.
     pub key: HelperKey,
-    /// What it may do.
+    /// The helper's limits.
     pub policy: HelperPolicy,
     /// The queue in which the kernel shows packets.
     pub queue: u32,

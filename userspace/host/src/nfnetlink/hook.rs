@@ -1,4 +1,4 @@
-//! Which functions packets of this network namespace meet (`nfnetlink_hook`, Linux 5.14). Numbers are those of
+//! Lists the functions that packets of this network namespace meet (`nfnetlink_hook`, Linux 5.14). Numbers are those of
 //! `include/uapi/linux/netfilter/nfnetlink_hook.h`.
 
 use super::attributes::{self, Attributes};
@@ -33,7 +33,7 @@ pub(super) fn listing(family: u8) -> Request {
     }
 }
 
-/// Whether this is conntrack's function: known by its name, or, where the kernel does not tell names, by its priority.
+/// Whether this is conntrack's function: known by its name, or, where the kernel does not send names, by its priority.
 pub(super) fn is_conntrack(answer: &Attributes) -> bool {
     match answer.text(attribute::FUNCTION) {
         Some(name) => name.contains("conntrack_in"),
@@ -45,7 +45,7 @@ impl Client {
     /// Whether packets of `family` (`NFPROTO_*`) meet conntrack in this network namespace.
     ///
     /// # Errors
-    /// `EPERM` without `CAP_NET_ADMIN`; `EINVAL` or `EOPNOTSUPP` from a kernel that does not tell.
+    /// `EPERM` without `CAP_NET_ADMIN`; `EINVAL` or `EOPNOTSUPP` from a kernel that does not list hooks.
     pub fn tracks(&mut self, family: u8) -> io::Result<bool> {
         match self.ask(listing(family)) {
             Ok(functions) => Ok(functions.iter().any(is_conntrack)),

@@ -48,7 +48,7 @@ fn request(queue: u16, attributes: Vec<DefaultNla>) -> Request {
 
 /// The request that makes a queue, which belongs to the socket that sends it.
 pub(super) fn binding(queue: u16) -> Request {
-    // The family counts no more since 3.8.
+    // Since 3.8 the kernel ignores the family.
     let command = DefaultNla::new(attribute::COMMAND, vec![BIND, 0, 0, libc::AF_INET as u8]);
     request(queue, vec![command])
 }

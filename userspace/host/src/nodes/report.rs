@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 /// How a peer stands.
 #[derive(Clone, Debug)]
 pub struct PeerReport {
-    /// What it is called.
+    /// The peer's name.
     pub name: Name,
     /// The word for where its handshakes stand.
     pub session: &'static str,
-    /// Where data goes.
+    /// The address that data is sent to.
     pub address: Option<SocketAddr>,
     /// How long the present session lasts.
     pub since: Option<std::time::Duration>,
@@ -21,7 +21,7 @@ pub struct PeerReport {
     pub engine: PeerStanding,
 }
 
-/// What came and is not taken, what was to go and did not.
+/// Datagrams that were refused, and datagrams that could not be sent.
 #[derive(Clone, Debug)]
 pub struct RefusedReport {
     /// Datagrams that were refused, by kind.

@@ -1,17 +1,19 @@
-//! Who seals and opens for a shard: the first one makes the handshakes of all, the others do what it says.
+//! Seals and opens for a shard: the first shard makes the handshakes of all, the others follow its words.
 //!
 //! ```text
-//!   shard 0: Lead --Word--> queue of shard 1 --> Follower
-//!                 <-Report-- queue of shard 0 <--
+//!   shard 0: Lead --PeerState--> queue of shard 1 --> Follower
+//!                 <--Report----- queue of shard 0 <--
 //! ```
 //!
-//! Both queues have a limit, and an eventfd that wakes the reader. A word that finds no room is lost and counted: new
-//! sessions come every two minutes. A report that is lost is repeated within a second.
+//! Both queues have a limit, and an eventfd that wakes the reader. A state that finds no room is counted, and sent when
+//! there is some, as it is at that time. A report that is lost is repeated within a second.
 
 use crate::bounded::Receiver;
 use crate::orders::{self, Bell, Orders};
 use crate::secure::limit::PEERS_MAX;
-use crate::secure::{Branch, Event, Name, Opened, PeerId, Refusal, Report, Sealed, Secure, Word};
+use crate::secure::{
+    Branch, Event, Name, Opened, PeerId, PeerState, Refusal, Report, Run, Sealed, Secure,
+};
 use common::Instant;
 use engine::QueueUsages;
 use rustix::fd::{AsFd, BorrowedFd};
@@ -23,6 +25,15 @@ use std::net::SocketAddr;
 pub(super) enum News {
     Up { peer: PeerId, incarnation: u64, shards: u8 },
     Down(PeerId),
+}
+
+impl News {
+    fn of(peer: PeerId, run: Option<Run>) -> Self {
+        match run {
+            Some(Run { incarnation, shards }) => Self::Up { peer, incarnation, shards },
+            None => Self::Down(peer),
+        }
+    }
 }
 
 /// A queue's reading end.
@@ -52,17 +63,26 @@ impl<T> Mailbox<T> {
 /// The first shard's part.
 pub(super) struct Lead {
     pub(super) secure: Secure,
-    others: Vec<Orders<Word>>,
+    others: Vec<Other>,
     reports: Mailbox<Report>,
-    /// By peer: the address that the other shards know.
-    reported: [Option<SocketAddr>; PEERS_MAX],
+    /// By peer: the address that the other shards know, or will.
+    addresses: [Option<SocketAddr>; PEERS_MAX],
+    /// By peer: the run that is there.
+    runs: [Option<Run>; PEERS_MAX],
+}
+
+/// Another shard, for the first one.
+struct Other {
+    states: Orders<PeerState>,
+    /// By peer: what the shard was sent last is not its state any more.
+    owed: [bool; PEERS_MAX],
 }
 
 /// Another shard's part.
 #[derive(Debug)]
 pub(super) struct Follower {
     pub(super) branch: Branch,
-    words: Mailbox<Word>,
+    states: Mailbox<PeerState>,
     lead: Orders<Report>,
     pub(super) names: Vec<Name>,
 }
@@ -78,56 +98,61 @@ pub(super) fn seals(secure: Secure, names: &[Name], shards: usize) -> io::Result
     let (lead, reports) = Mailbox::new()?;
     let (mut others, mut followers) = (Vec::new(), Vec::new());
     for shard in 1..shards {
-        let (sender, words) = Mailbox::new()?;
-        others.push(sender);
+        let (sender, states) = Mailbox::new()?;
+        others.push(Other { states: sender, owed: [false; PEERS_MAX] });
         let branch = Branch::new(u8::try_from(shard).map_err(io::Error::other)?);
         let (lead, names) = (lead.clone(), names.to_vec());
-        followers.push(Seals::Follower(Box::new(Follower { branch, words, lead, names })));
+        followers.push(Seals::Follower(Box::new(Follower { branch, states, lead, names })));
     }
-    let lead = Lead { secure, others, reports, reported: [None; PEERS_MAX] };
+    let (addresses, runs) = ([None; PEERS_MAX], [None; PEERS_MAX]);
+    let lead = Lead { secure, others, reports, addresses, runs };
     Ok([Seals::Lead(Box::new(lead))].into_iter().chain(followers).collect())
 }
 
 impl Lead {
-    fn say(&self, word: &Word) {
-        self.others.iter().for_each(|other| other.send(word.clone()));
+    /// Other shards have to learn of a peer.
+    fn owe(&mut self, peer: PeerId) {
+        self.others.iter_mut().for_each(|other| other.owed[peer.place()] = true);
     }
 
-    /// Where peers are, as far as others do not know.
-    pub(super) fn say_addresses(&mut self) {
+    /// Sends other shards what they do not know of peers. A state that finds no room goes the next time.
+    pub(super) fn tell_others(&mut self) {
+        while let Some(peer) = self.secure.poll_changed() {
+            self.owe(peer);
+        }
         if self.others.is_empty() {
             return;
         }
-        for place in 0..self.reported.len() {
-            let Some(peer) = self.secure.peer_at(place) else { continue };
+        for place in 0..PEERS_MAX {
+            let Some(peer) = PeerId::at(place) else { continue };
             let address = self.secure.address(peer);
-            if address != self.reported[place] {
-                self.reported[place] = address;
-                address.into_iter().for_each(|to| self.say(&Word::Address(peer, to)));
+            if core::mem::replace(&mut self.addresses[place], address) != address {
+                self.owe(peer);
+            }
+            let (secure, run) = (&self.secure, self.runs[place]);
+            for Other { states, owed } in &mut self.others {
+                let state = || PeerState { peer, keys: secure.keys_of(peer), address, run };
+                owed[place] = owed[place] && !states.send(state());
             }
         }
     }
 
-    /// What happened to sessions. Other shards know keys before they know of the peer, and where it is before they are
-    /// to speak with it.
+    /// What happened to sessions. Other shards know of it first.
     fn poll_event(&mut self) -> Option<(Event, Option<News>)> {
-        while let Some(change) = self.secure.poll_change() {
-            self.say(&Word::Change(change));
-        }
-        let event = self.secure.poll_event()?;
+        let event = self.secure.poll_event();
         let news = match event {
-            Event::PeerUp { peer, incarnation, shards, .. } => {
-                self.say_addresses();
-                self.say(&Word::Up { peer, incarnation, shards });
-                Some(News::Up { peer, incarnation, shards })
+            Some(Event::PeerUp { peer, incarnation, shards, .. }) => {
+                Some((peer, Some(Run { incarnation, shards })))
             }
-            Event::PeerDown { peer, .. } => {
-                self.say(&Word::Down(peer));
-                Some(News::Down(peer))
-            }
+            Some(Event::PeerDown { peer, .. }) => Some((peer, None)),
             _ => None,
         };
-        Some((event, news))
+        if let Some((peer, run)) = news {
+            self.runs[peer.place()] = run;
+            self.owe(peer);
+        }
+        self.tell_others();
+        Some((event?, news.map(|(peer, run)| News::of(peer, run))))
     }
 }
 
@@ -136,16 +161,16 @@ impl Seals {
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Lead(lead) => lead.reports.bell.wake.as_fd(),
-            Self::Follower(follower) => follower.words.bell.wake.as_fd(),
+            Self::Follower(follower) => follower.states.bell.wake.as_fd(),
         }
     }
 
-    /// What other shards said wakes this one no more: it is about to listen.
+    /// Turns off wake-ups by other shards: this thread is about to look at its queue.
     pub(super) fn hush(&self) {
         match self {
             Self::Lead(lead) if lead.others.is_empty() => {}
             Self::Lead(lead) => lead.reports.hush(),
-            Self::Follower(follower) => follower.words.hush(),
+            Self::Follower(follower) => follower.states.hush(),
         }
     }
 
@@ -166,15 +191,9 @@ impl Seals {
                 }
             }
             Self::Follower(follower) => {
-                while let Some(word) = follower.words.take() {
-                    follower.branch.take(&word);
-                    match word {
-                        Word::Up { peer, incarnation, shards } => {
-                            news(News::Up { peer, incarnation, shards });
-                        }
-                        Word::Down(peer) => news(News::Down(peer)),
-                        Word::Change(_) | Word::Address(..) => {}
-                    }
+                while let Some(state) = follower.states.take() {
+                    let run = follower.branch.take(&state);
+                    run.into_iter().for_each(|run| news(News::of(state.peer, run)));
                 }
             }
         }
@@ -192,7 +211,9 @@ impl Seals {
             Self::Follower(follower) => {
                 let opened = follower.branch.handle_datagram(from, bytes)?;
                 let report = follower.branch.report(now, from, &opened);
-                report.into_iter().for_each(|report| follower.lead.send(report));
+                if let Some(report) = report {
+                    follower.lead.send(report);
+                }
                 follower.branch.is_of_known_run(from, &opened).then_some(opened)
             }
         }
@@ -233,16 +254,70 @@ impl Seals {
 
     /// Its queues, by name: all shards have the same ones.
     pub(super) fn queues(&self, queues: &mut QueueUsages) {
-        let (words, reports) = match self {
+        let (states, reports) = match self {
             Self::Lead(lead) => {
                 lead.secure.queues(queues);
                 (engine::QueueUsage::default(), lead.reports.queue.usage())
             }
             Self::Follower(follower) => {
                 Secure::no_queues(queues);
-                (follower.words.queue.usage(), engine::QueueUsage::default())
+                (follower.states.queue.usage(), engine::QueueUsage::default())
             }
         };
-        queues.extend([("session_words", words), ("session_reports", reports)]);
+        queues.extend([("session_states", states), ("session_reports", reports)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secure::{Hello, Members, PeerConfig, Secret};
+
+    /// A node of two shards with one peer.
+    fn two_shards() -> (Lead, Follower, PeerId) {
+        let [own, other] = ["fw-a", "fw-b"].map(|name| Name::parse(name).unwrap());
+        let hello = Hello { versions: (2, 2), shards: 2, name: own, features: 0, incarnation: 1 };
+        let peer = PeerConfig { name: other, keys: vec![], addresses: vec![] };
+        let members = Members { keys: vec![], preshared: Secret::ZERO, peers: vec![peer] };
+        let secure = Secure::new(hello, members, 0, Box::new(|bytes| bytes.fill(7)), Instant(1));
+        let peer = secure.peer_at(0).unwrap();
+        let mut seals = seals(secure, &[other], 2).unwrap().into_iter();
+        match (seals.next(), seals.next()) {
+            (Some(Seals::Lead(lead)), Some(Seals::Follower(follower))) => (*lead, *follower, peer),
+            _ => panic!("the first one makes the handshakes"),
+        }
+    }
+
+    /// The runs that the follower's engine knows, 0 for none.
+    fn heard(follower: Follower) -> (Follower, Vec<u64>) {
+        let (mut seals, mut runs) = (Seals::Follower(Box::new(follower)), Vec::new());
+        seals.listen(Instant(1), |news| {
+            runs.push(match news {
+                News::Up { incarnation, .. } => incarnation,
+                News::Down(_) => 0,
+            });
+        });
+        let Seals::Follower(follower) = seals else { panic!("it stays one") };
+        (*follower, runs)
+    }
+
+    #[test]
+    fn a_shard_whose_queue_was_full_is_told_what_a_peer_is_by_then() {
+        let (mut lead, follower, peer) = two_shards();
+        let is = |lead: &mut Lead, incarnation| {
+            lead.runs[peer.place()] = Some(Run { incarnation, shards: 1 });
+            lead.owe(peer);
+            lead.tell_others();
+        };
+        let max = follower.states.queue.usage().max as u64;
+        (1..=max + 3).for_each(|run| is(&mut lead, run));
+        assert_eq!(follower.states.queue.usage().no_space, 3);
+        let (follower, runs) = heard(follower);
+        assert_eq!(runs, Vec::from_iter(1..=max));
+        lead.tell_others();
+        let (follower, runs) = heard(follower);
+        assert_eq!(runs, [max + 3], "what was between is gone");
+        lead.tell_others();
+        assert_eq!(heard(follower).1, [0; 0], "it is told once");
     }
 }

@@ -13,7 +13,7 @@ fn known(name: &str, uid: u32) -> Account {
     }
 }
 
-/// Whom a daemon of this user becomes, on a machine with these users besides root.
+/// The identity that a daemon of this user takes, on a machine with these users besides root.
 fn whom(user: &User, euid: u32, users: &[(&str, u32)]) -> Result<Option<(u32, u32)>, String> {
     let account = |name: &str| {
         let found = users.iter().chain([&("root", 0)]).find(|(known, _)| *known == name);

@@ -1,13 +1,13 @@
 //! The sealed sessions as a shard has them that makes no handshakes: its lane, and where peers are.
 //!
 //! ```text
-//!   shard 0: Secure --Word: sessions, peers, addresses--> Branch of shard 1 --- seal, open
-//!                   <--Report: what was opened------------
+//!   shard 0: Secure --PeerState: sessions, address, run--> Branch of shard 1 --- seal, open
+//!                   <--Report: what was opened-------------
 //! ```
 //!
-//! Like [`Secure`](super::Secure) it does no I/O: the caller carries words and reports from one thread to another.
+//! Like [`Secure`](super::Secure) it does no I/O: the caller carries states and reports from one thread to another.
 
-use super::lane::{Lane, LaneChange, Opened};
+use super::lane::{Lane, Opened, PeerKeys};
 use super::limit::PEERS_MAX;
 use super::message::DATA;
 use super::refusal::{Refusal, Refused};
@@ -19,24 +19,26 @@ use std::time::Duration;
 /// What is opened is reported so often, if nothing about it is new: a peer is silent after five times as long.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// What shard 0 tells the others, each of them all of it, in order.
+/// What shard 0 tells the others of a peer: all of it, so that one that is lost is made good by the next.
 #[derive(Clone, Debug)]
-pub enum Word {
-    /// A session begins, is used from now on, or is over.
-    Change(LaneChange),
-    /// Data for this peer goes there.
-    Address(PeerId, SocketAddr),
-    /// As [`Event::PeerUp`].
-    Up {
-        /// Which peer.
-        peer: PeerId,
-        /// Which run of it.
-        incarnation: u64,
-        /// How many shards it has.
-        shards: u8,
-    },
-    /// As [`Event::PeerDown`].
-    Down(PeerId),
+pub struct PeerState {
+    /// Which peer.
+    pub peer: PeerId,
+    /// Its sessions.
+    pub keys: PeerKeys,
+    /// Data for it goes there.
+    pub address: Option<SocketAddr>,
+    /// Which run of it is there; `None`: none is.
+    pub run: Option<Run>,
+}
+
+/// A run of a peer, as in [`Event::PeerUp`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Which run of it.
+    pub incarnation: u64,
+    /// How many shards it has.
+    pub shards: u8,
 }
 
 /// What another shard opened.
@@ -44,7 +46,7 @@ pub enum Word {
 pub struct Report {
     /// Where it came from.
     pub from: SocketAddr,
-    /// What it was.
+    /// The datagram that was opened.
     pub opened: Opened,
 }
 
@@ -58,8 +60,8 @@ pub struct Branch {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
-    /// Which run of the peer is there, as this shard's engine knows.
-    run: Option<u64>,
+    /// The run of the peer that this shard's engine knows.
+    run: Option<Run>,
     address: Option<SocketAddr>,
     /// What was reported last: under which session, from where, when.
     reported: Option<(u32, SocketAddr, Instant)>,
@@ -73,16 +75,14 @@ impl Branch {
         Self { lane: Lane::new(shard), peers, refused: Refused::default() }
     }
 
-    /// Does what shard 0 says.
-    pub fn take(&mut self, word: &Word) {
-        match word {
-            Word::Change(change) => self.lane.apply(change),
-            Word::Address(peer, address) => self.peers[peer.place()].address = Some(*address),
-            Word::Up { peer, incarnation, .. } => {
-                self.peers[peer.place()].run = Some(*incarnation);
-            }
-            Word::Down(peer) => self.peers[peer.place()].run = None,
-        }
+    /// Takes what shard 0 says of a peer. Returns the run that is there now, if the engine must know of that: another
+    /// one, or none any more.
+    pub fn take(&mut self, state: &PeerState) -> Option<Option<Run>> {
+        self.lane.follow(state.peer, &state.keys);
+        let known = &mut self.peers[state.peer.place()];
+        known.address = state.address;
+        let before = core::mem::replace(&mut known.run, state.run);
+        (before != state.run).then_some(state.run)
     }
 
     /// Takes a datagram, as [`Secure::handle_datagram`](super::Secure::handle_datagram) does. Handshakes are refused:
@@ -113,7 +113,8 @@ impl Branch {
     /// peer sends again; this counts as refused.
     pub fn is_of_known_run(&mut self, from: SocketAddr, opened: &Opened) -> bool {
         let run = self.lane.run_of(opened);
-        let is = run.is_some() && run == self.peers[opened.peer.place()].run;
+        let is =
+            run.is_some() && run == self.peers[opened.peer.place()].run.map(|run| run.incarnation);
         if !is {
             self.refused.note(Refusal::UnknownIndex, from);
         }
@@ -132,7 +133,7 @@ impl Branch {
         let known = self.peers[peer.place()];
         let address = known.address?;
         let run = known.run?;
-        if self.lane.sealing_run(peer) != Some(run) {
+        if self.lane.sealing_run(peer) != Some(run.incarnation) {
             return None;
         }
         let len = self.lane.seal(peer, to, number, datagram, len)?;

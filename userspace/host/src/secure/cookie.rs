@@ -80,11 +80,11 @@ impl Bucket {
 /// What becomes of an initiation with right mac1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is worth the multiplications.
+    /// The initiation is worth the multiplications.
     Read,
     /// A cookie is the answer.
     Cookie,
-    /// It had one, and there were too many from its address.
+    /// The initiation had a cookie, and there were too many from its address.
     Drop,
 }
 

@@ -156,7 +156,7 @@ impl Secure {
         let id = opened.peer;
         let Some(peer) = &self.peers[id.place()] else { return };
         let confirms = peer.next.is_some_and(|next| next.index == opened.index);
-        // Between another lane's opening and its telling, the session may have gone.
+        // Between another lane's opening and its report, the session may have gone.
         if !confirms && peer.sessions().all(|session| session.index != opened.index) {
             return;
         }
@@ -319,7 +319,7 @@ impl Secure {
         let keys = Keys { peer: id, incarnation, shards, index, remote, pair };
         if let Some(peer) = &mut self.peers[id.place()] {
             peer.next = Some(session);
-            self.change(LaneChange::Add(Arc::new(keys)));
+            self.change(id, &LaneChange::Add(Arc::new(keys)));
         }
     }
 
@@ -336,9 +336,9 @@ impl Secure {
             peer.asking.key = Some(next.peer_key);
         }
         let gone = [last, present.filter(|_| same.is_none())];
-        self.change(LaneChange::Use(id, next.index));
+        self.change(id, &LaneChange::Use(id, next.index));
         for session in gone.into_iter().flatten() {
-            self.change(LaneChange::Remove(id, session.index));
+            self.change(id, &LaneChange::Remove(id, session.index));
         }
     }
 
@@ -372,7 +372,7 @@ impl Secure {
             for place in [&mut peer.last, &mut peer.present, &mut peer.next] {
                 *place = place.filter(|session| session.index != index);
             }
-            self.change(LaneChange::Remove(id, index));
+            self.change(id, &LaneChange::Remove(id, index));
         }
     }
 

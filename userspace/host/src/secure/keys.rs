@@ -17,10 +17,10 @@ pub const TEXT_LEN: usize = 44;
 /// Why a text is no key. It never repeats the text, which may be a secret with a slip in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// Of another length; how many characters there are.
+    /// The text has another length; how many characters there are.
     #[error("a key has {TEXT_LEN} characters, this has {0}")]
     Length(usize),
-    /// Of the right length, and not base64 of 32 bytes.
+    /// The text has the right length, and is not base64 of 32 bytes.
     #[error("this is not the base64 of a key")]
     NotBase64,
 }

@@ -1,8 +1,8 @@
-//! The way of data through one shard: seals and opens, and knows nothing of how sessions come to be.
+//! The way of data through one shard: seals and opens, and knows nothing of how sessions begin.
 //!
 //! ```text
-//!   shard 0: Secure (handshakes) --Change--> Lane of shard 0 --- seal, open
-//!                                --Change--> Lane of shard 1 --- seal, open      each on its own thread, no lock
+//!   shard 0: Secure (handshakes) --LaneChange--> Lane of shard 0 --- seal, open
+//!                                --PeerKeys----> Lane of shard 1 --- seal, open      each on its own thread, no lock
 //! ```
 //!
 //! A stream has one writer, so a lane alone knows which numbers of it were sealed, and one reader, so it alone knows
@@ -19,9 +19,9 @@ use std::sync::Arc;
 /// What a lane has to know of a session: its keys, and where its datagrams go.
 #[derive(Debug)]
 pub struct Keys {
-    /// Whose it is.
+    /// The peer that they are shared with.
     pub peer: PeerId,
-    /// Which run of the peer is at the other end.
+    /// The run of the peer at the other end.
     pub incarnation: u64,
     /// How many shards the peer has.
     pub shards: u8,
@@ -32,9 +32,9 @@ pub struct Keys {
     pub(super) pair: Pair,
 }
 
-/// A change of sessions that a lane has to make. Every lane receives all of them, in order.
+/// A change of sessions that the lane of shard 0 has to make.
 #[derive(Clone, Debug)]
-pub enum LaneChange {
+pub(super) enum LaneChange {
     /// Open what comes under these keys from now on.
     Add(Arc<Keys>),
     /// Seal with this session of the peer.
@@ -43,10 +43,19 @@ pub enum LaneChange {
     Remove(PeerId, u32),
 }
 
+/// All sessions of a peer, as the lane of shard 0 has them: the latest of these is all that another lane needs.
+#[derive(Clone, Debug)]
+pub struct PeerKeys {
+    /// Datagrams under these keys are opened.
+    open: Vec<Arc<Keys>>,
+    /// The session that seals, as this node counts them.
+    used: Option<u32>,
+}
+
 /// A data datagram that was opened in place: its text is at [`HEAD_LEN`], `len` bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// Who sealed it.
+    /// The peer that sealed it.
     pub peer: PeerId,
     /// Its stream, from the peer's shard to this one.
     pub stream: Stream,
@@ -54,7 +63,7 @@ pub struct Opened {
     pub number: u64,
     /// Length of what was sealed.
     pub len: usize,
-    /// Under which session, as this node counts them.
+    /// The session, as this node counts them.
     pub(super) index: u32,
     /// Whether nothing sent later in its stream came before it.
     pub(super) newest: bool,
@@ -91,24 +100,51 @@ impl Lane {
     }
 
     /// Does what the handshakes ask for.
-    pub fn apply(&mut self, change: &LaneChange) {
+    pub(super) fn apply(&mut self, change: &LaneChange) {
         match change {
             LaneChange::Add(keys) => self.peers[keys.peer.place()].add(Arc::clone(keys)),
             LaneChange::Use(peer, index) => {
                 let sessions = &mut self.peers[peer.place()];
                 sessions.used = sessions.place(*index);
             }
-            LaneChange::Remove(peer, index) => self.peers[peer.place()].remove(*index),
+            LaneChange::Remove(peer, index) => {
+                self.peers[peer.place()].keep(|keys| keys.index != *index);
+                self.peers[peer.place()].forget_windows();
+            }
         }
     }
 
-    /// For which run of a peer this lane seals.
+    /// The sessions of a peer.
+    #[must_use]
+    pub fn keys_of(&self, peer: PeerId) -> PeerKeys {
+        let sessions = &self.peers[peer.place()];
+        let open = sessions.open.iter().flatten().map(|open| Arc::clone(&open.keys)).collect();
+        let used = sessions.used.and_then(|place| sessions.open[place].as_ref());
+        PeerKeys { open, used: used.map(|open| open.keys.index) }
+    }
+
+    /// Has the sessions of a peer that another lane has. What this lane sealed and opened under those that stay, it
+    /// remembers.
+    pub fn follow(&mut self, peer: PeerId, keys: &PeerKeys) {
+        let sessions = &mut self.peers[peer.place()];
+        sessions.keep(|had| keys.open.iter().any(|keys| keys.index == had.index));
+        for keys in &keys.open {
+            if sessions.place(keys.index).is_none() {
+                sessions.add(Arc::clone(keys));
+            }
+        }
+        sessions.used = keys.used.and_then(|index| sessions.place(index));
+        // A run goes on under its next key: forgotten is what no key is left of.
+        sessions.forget_windows();
+    }
+
+    /// The run of a peer for which this lane seals.
     pub(super) fn sealing_run(&self, peer: PeerId) -> Option<u64> {
         let sessions = &self.peers[peer.place()];
         Some(sessions.open[sessions.used?].as_ref()?.keys.incarnation)
     }
 
-    /// Which run of the peer sealed what was opened.
+    /// The run of the peer that sealed what was opened.
     pub(super) fn run_of(&self, opened: &Opened) -> Option<u64> {
         let sessions = &self.peers[opened.peer.place()];
         Some(sessions.open[sessions.place(opened.index)?].as_ref()?.keys.incarnation)
@@ -186,10 +222,16 @@ impl Sessions {
         self.open[free] = Some(Open { keys, unsealed });
     }
 
-    fn remove(&mut self, index: u32) {
-        let Some(place) = self.place(index) else { return };
-        self.open[place] = None;
-        self.used = self.used.filter(|used| *used != place);
+    /// Wipes the other sessions.
+    fn keep(&mut self, stays: impl Fn(&Keys) -> bool) {
+        for open in &mut self.open {
+            open.take_if(|open| !stays(&open.keys));
+        }
+        self.used = self.used.filter(|used| self.open[*used].is_some());
+    }
+
+    /// Forgets the windows of runs that no session is left of.
+    fn forget_windows(&mut self) {
         let open = &self.open;
         let lives = |whose: u64| open.iter().flatten().any(|open| open.keys.incarnation == whose);
         self.windows.retain(|(whose, _)| lives(*whose));

@@ -53,7 +53,7 @@ pub(super) fn put_head(bytes: &mut [u8], kind: u8, indices: &[u32]) {
     }
 }
 
-/// Which stream a data datagram belongs to: what one shard here tells one shard there.
+/// The stream that a data datagram belongs to: from one shard here to one shard there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stream {
     /// The sender's shard, below 64.
@@ -169,7 +169,7 @@ pub struct Hello {
     pub name: Name,
     /// What it understands, a bit each.
     pub features: u64,
-    /// Which run of the node this is: random.
+    /// A random number that identifies the run of the node.
     pub incarnation: u64,
 }
 

@@ -35,7 +35,7 @@ pub(super) const RESPONSE_EXTRA: usize = 32 + TAG_LEN;
 /// Longest handshake message we make.
 const MESSAGE_LEN_MAX: usize = 256;
 
-/// That something was not made by who it claims to be made by, or not for us.
+/// A message was not made by the peer that it names, or not for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotGenuine;
 
@@ -109,7 +109,7 @@ pub(super) struct Own<'a> {
     pub(super) prologue: &'a [u8],
 }
 
-/// Who sent the first message, until the answer comes.
+/// The sender of the first message, until the answer comes.
 pub(super) struct Initiator(Wiped<HandshakeState>);
 
 impl Initiator {
@@ -138,7 +138,7 @@ impl Initiator {
     }
 }
 
-/// Who got the first message, until it has answered.
+/// The receiver of the first message, until it has answered.
 pub(super) struct Responder(Wiped<HandshakeState>);
 
 impl Responder {

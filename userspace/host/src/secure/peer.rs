@@ -30,7 +30,7 @@ pub(super) struct Peer {
     pub(super) reported: Option<u64>,
     /// When something of it was opened.
     pub(super) heard_at: Instant,
-    /// It said that it goes: what still comes under its key does not bring it back.
+    /// The peer announced that it leaves: datagrams that still come under its key do not bring it back.
     pub(super) left: bool,
     /// Where data goes (R5.8).
     pub(super) address: Option<SocketAddr>,

@@ -110,7 +110,7 @@ impl Refused {
         })
     }
 
-    /// When there is something to tell.
+    /// When the next refusal is logged.
     pub(super) fn tell_at(&self) -> Option<Instant> {
         let kinds = Refusal::ALL.into_iter().zip(&self.kinds);
         let waiting = kinds.filter(|(name, kind)| kind.unreported > 0 && name.is_news());

@@ -37,7 +37,7 @@ pub enum State {
     SilentAnswered,
 }
 
-/// What happened.
+/// An event of the handshakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Event {
     /// There is an address to ask.
@@ -73,9 +73,9 @@ pub(super) enum Action {
     Answer,
     /// The next session is the present one, the present one the last.
     Promote,
-    /// Tell the engine that the peer is there, unless it knows this incarnation.
+    /// Report to the engine that the peer is there, unless it knows this incarnation.
     Tell,
-    /// Tell that it is gone.
+    /// Report that the peer is gone.
     Down,
     /// Wipe the present and the last key.
     Forget,
@@ -193,7 +193,7 @@ pub(super) struct Session {
     pub(super) hello: Hello,
     pub(super) version: u8,
     pub(super) features: u64,
-    /// Of whose keys it was made; when one goes, so does the session.
+    /// The keys that it was made from; when one goes, so does the session.
     pub(super) own_key: PublicKey,
     pub(super) peer_key: PublicKey,
 }

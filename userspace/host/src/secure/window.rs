@@ -1,4 +1,4 @@
-//! Which numbers of a stream have been opened (R5.6), as RFC 6479 does it: a ring of bits that moves by whole words.
+//! The numbers of a stream that have been opened (R5.6), as RFC 6479 does it: a ring of bits that moves by whole words.
 
 use super::limit::REPLAY_WINDOW;
 

@@ -1,9 +1,8 @@
 //! Expectations on their way through a shard.
 
-use super::{ExpectPage, Shard};
+use super::{ExpectPage, ExpectPlace, Shard};
 use crate::expectations::{ExpectEvent, ExpectNews};
 use common::Instant;
-use engine::expectations::ExpectKey;
 use engine::{Input, Origin, Side};
 use std::io;
 
@@ -42,21 +41,21 @@ impl Shard {
         self.engine.config().expectations.any().then(|| self.engine.expectation_counts())
     }
 
-    /// Some expectations of a table, from behind `after` on.
-    pub(super) fn expect_page(
-        &self,
-        side: Side,
-        after: Option<ExpectKey>,
-        now: Instant,
-    ) -> ExpectPage {
+    /// Some expectations of a table, from a place on.
+    pub(super) fn expect_page(&self, side: Side, from: ExpectPlace, now: Instant) -> ExpectPage {
         let mut page = ExpectPage::default();
-        let mut last = after;
-        for (key, entry) in self.engine.expectations(side, after).take(EXPECTATIONS_PER_PAGE) {
+        let mut last = from;
+        for (key, entry) in self.engine.expectations(side, from.after).take(EXPECTATIONS_PER_PAGE) {
             let age_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
             page.expectations.push((entry.expect.clone(), age_s));
-            last = Some(*key);
+            last.after = Some(*key);
         }
-        page.next = last.filter(|_| page.expectations.len() == EXPECTATIONS_PER_PAGE);
+        page.next = if page.expectations.len() == EXPECTATIONS_PER_PAGE {
+            Some(last)
+        } else {
+            let next = ExpectPlace { shard: from.shard + 1, after: None };
+            (next.shard < self.engine.config().share.count).then_some(next)
+        };
         page
     }
 }

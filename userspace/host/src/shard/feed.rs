@@ -40,7 +40,7 @@ enum Piece {
 }
 
 impl Walks {
-    /// How many wait.
+    /// Length and limit of the queue.
     pub(super) fn usage(&self) -> QueueUsage {
         self.waiting.usage()
     }

@@ -1,19 +1,22 @@
-//! What several shards tell, as one.
+//! Joins the reports of several shards into one.
 
 use super::latency::Latency;
 use super::report::{Snapshot, TableState};
 use engine::Standing;
 
 impl Snapshot {
-    /// Takes in what another shard tells that has other flows. Both hear of events from the same source, and speak with
-    /// the same peers.
+    /// Adds the report of another shard, which has other flows. Both receive events from the same source, and speak
+    /// with the same peers.
     pub fn join(&mut self, other: &Self) {
         let resyncs = self.counters.resyncs.min(other.counters.resyncs);
         self.counters += other.counters;
-        // It has been read when all have read it.
+        // The kernel's table has been read when all shards have read it.
         self.counters.resyncs = resyncs;
         for (flows, more) in self.flows.iter_mut().zip(other.flows) {
             *flows += more;
+        }
+        if let (Some(expectations), Some(more)) = (&mut self.expectations, other.expectations) {
+            expectations.iter_mut().zip(more).for_each(|(count, more)| *count += more);
         }
         self.shards += other.shards;
         self.flows_max += other.flows_max;

@@ -32,7 +32,7 @@ pub struct Latency {
 /// Waits, of the first event of each turn.
 #[derive(Debug)]
 pub(super) struct Waits {
-    /// Microseconds.
+    /// All latencies, in microseconds.
     all: Histogram<u64>,
     /// How many were no longer than a bound and longer than the one before; the last ones were longer than all.
     buckets: [u64; LATENCY_BOUNDS_US.len() + 1],

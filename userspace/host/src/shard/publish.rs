@@ -126,7 +126,7 @@ impl<T> Publisher<T> {
         Arc::get_mut(&mut self.spare).map(|spare| &mut spare.value)
     }
 
-    /// Publishes.
+    /// Publishes a value as of `now`.
     pub(super) fn publish(&mut self, now: Instant, value: T) {
         let published = Published { at: now, value };
         match Arc::get_mut(&mut self.spare) {

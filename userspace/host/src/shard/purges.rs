@@ -11,12 +11,12 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(super) struct Purges {
     purger: Purger,
-    /// Who waits for the one that runs.
+    /// Replies that wait for the running purge.
     running: Vec<oneshot::Sender<CommandOutcome>>,
     /// The outcome of the purge that ran. The answer goes out when the events that it caused have been taken, in the
     /// next turn.
     ended: Option<CommandOutcome>,
-    /// Who waits for the next one, and what that is to delete.
+    /// Replies that wait for the next purge, and the tables that it empties.
     waiting: Vec<oneshot::Sender<CommandOutcome>>,
     next: Vec<PurgeSubject>,
     /// Asked for since the start.
@@ -56,7 +56,7 @@ impl Purges {
                 self.next.push(subject);
             }
         }
-        // Who has gone needs no answer, and there may be many.
+        // A client that has gone needs no answer, and there may be many.
         self.waiting.retain(|reply| !reply.is_closed());
         self.waiting.push(reply);
     }

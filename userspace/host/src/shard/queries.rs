@@ -25,7 +25,7 @@ const RUNNING_MAX: usize = 64;
 /// What is wanted of the flows that match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// How many they are.
+    /// How many flows match.
     Count,
     /// Their identities and ids, at most so many. All are counted.
     Victims(usize),
@@ -44,9 +44,9 @@ pub struct Query {
     pub side: Side,
     /// The filter.
     pub program: Arc<Program>,
-    /// Where to begin.
+    /// The place to begin at.
     pub from: Place,
-    /// What is wanted.
+    /// The kind of answer.
     pub want: Want,
     /// Where the answer goes.
     pub reply: oneshot::Sender<QueryAnswer>,
@@ -93,7 +93,7 @@ pub struct Trust {
     pub filtered: bool,
     /// New flows that found no room since the start.
     pub no_room: u64,
-    /// Of the remote table: whether news of peers is missing, or their flows have not all come.
+    /// For the remote table: whether news of peers is missing, or their flows have not all come.
     pub incomplete: bool,
 }
 

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::fmt;
 use tokio::sync::oneshot;
 
-/// Whom a command is answered to.
+/// The receiver of a command's answer.
 #[derive(Debug)]
 pub(super) enum Reply {
-    /// Who waits until it is done.
+    /// The client waits until the command is done.
     Done(oneshot::Sender<CommandOutcome>),
-    /// Who waits for what a comparison finds.
+    /// The client waits for the result of a comparison.
     Found(oneshot::Sender<Comparison>),
 }
 
@@ -46,7 +46,7 @@ impl Replies {
         !self.given.is_empty()
     }
 
-    /// Answers.
+    /// Sends the answers.
     pub(super) fn send(&mut self) {
         self.given.drain(..).for_each(|answer| answer());
     }

@@ -122,7 +122,7 @@ pub enum TableState {
     Degraded {
         /// How long ago that was first seen.
         ago: Duration,
-        /// How many.
+        /// How many events were lost.
         lost: u64,
     },
     /// The kernel's table is being read to make that good.
@@ -213,9 +213,9 @@ pub struct EntryAge {
 /// A place in the tables of all shards, which are gone through one after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// Which shard's.
+    /// Number of the shard.
     pub shard: usize,
-    /// Where in it.
+    /// The slot in its table.
     pub slot: Slot,
 }
 
@@ -226,8 +226,17 @@ pub struct Page {
     pub flows: Vec<(Flow, EntryAge)>,
     /// Where to go on; `None` at the end.
     pub next: Option<Place>,
-    /// Which flows count, if the engine keeps no such table but the kernel has one.
+    /// The filter of the flows, if the engine keeps no such table but the kernel has one.
     pub kernel: Option<Filter>,
+}
+
+/// A place among the expectations of all shards, which are gone through one after the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExpectPlace {
+    /// Which shard's.
+    pub shard: usize,
+    /// Behind which of them; `None`: at the first one.
+    pub after: Option<ExpectKey>,
 }
 
 /// Some expectations of a table.
@@ -235,8 +244,8 @@ pub struct Page {
 pub struct ExpectPage {
     /// The expectations, each with the seconds since it was added.
     pub expectations: Vec<(Expectation, u32)>,
-    /// Behind which one to go on; `None` at the end.
-    pub next: Option<ExpectKey>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<ExpectPlace>,
 }
 
 /// A message that was sent and may have to be sent again.

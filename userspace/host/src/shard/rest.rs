@@ -49,15 +49,15 @@ impl Shard {
         self.waits.wait(Wait::Sleep, now, rest)
     }
 
-    /// When the engine or the peers of version 2 are to do something next, if nothing happens before.
+    /// When the engine's or the peers' next timer is due, if nothing happens before.
     pub(super) fn timeout(&self) -> Instant {
         let nodes = self.nodes.as_ref().and_then(Nodes::poll_timeout);
         nodes.into_iter().fold(self.engine.poll_timeout(), Instant::min)
     }
 }
 
-/// How long to sleep when the engine is next to do something in `next`. `retry`: the link has no room, and is tried
-/// again after that time at the latest. What the engine is to do may be to say something, which it cannot until there
+/// How long to sleep when the engine's next timer is due in `next`. `retry`: the link has no room, and is tried
+/// again after that time at the latest. The timer may be there to send something, which is impossible until there
 /// is room: it must not keep the thread awake meanwhile.
 fn longest(next: Duration, retry: Option<Duration>) -> Duration {
     match retry {

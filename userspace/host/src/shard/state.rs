@@ -20,7 +20,7 @@ struct Room {
 }
 
 impl Room {
-    /// That of the snapshot that will be filled again; new memory while a reader holds that one.
+    /// The memory of the snapshot that will be filled again; new memory while a reader holds that one.
     fn of(publisher: &mut Publisher<Snapshot>) -> Self {
         match publisher.spare() {
             Some(Snapshot { queues, turnover, .. }) => Self {
@@ -41,7 +41,7 @@ impl Shard {
     pub(super) fn tell(&mut self, now: Instant, changed: bool) {
         self.publisher.note(changed);
         let answers = self.replies.are_given();
-        // Who waits until the kernel's table has been read is not to wait any longer.
+        // A client that waits until the kernel's table has been read must not wait any longer.
         let filled = self.engine.is_filled() != self.publisher.newest().filled;
         if answers || filled || self.publisher.is_due(now) {
             self.publish(now);

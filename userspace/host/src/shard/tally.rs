@@ -10,7 +10,7 @@ pub struct Tally {
     pub commits: u64,
     /// Flows and expectations that the kernel took in them.
     pub committed: u64,
-    /// Those that it refused.
+    /// Flows that the kernel refused.
     pub commit_failed: u64,
     /// How long the last commit took.
     pub last_commit: Option<Duration>,

@@ -44,10 +44,10 @@ const PACKETS: [u64; 2] = [5, 8];
 /// Events a second below which it does not matter, and above which it does.
 const EVENTS: [u64; 2] = [500, 1000];
 
-/// Where a netlink message tells what it is (`struct nlmsghdr`, `include/uapi/linux/netlink.h`).
+/// Where a netlink message carries its type (`struct nlmsghdr`, `include/uapi/linux/netlink.h`).
 const TYPE_AT: usize = 4;
 
-/// Who reports flows that begin and change.
+/// The program that reports flows that begin and change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Tap,
@@ -118,7 +118,7 @@ impl Switch {
     }
 }
 
-/// Who reports flows that begin and change, and how that changes.
+/// The side that reports flows that begin and change, and its changes.
 #[derive(Debug)]
 pub(super) struct Sides {
     side: Side,
@@ -143,7 +143,7 @@ impl Sides {
         Self { side, both_since: None, groups, judge, heard: [0; 2], seen: 0, events: 0 }
     }
 
-    /// Who reports, or is about to.
+    /// The side that reports, or is about to.
     pub(super) const fn side(&self) -> Side {
         self.side
     }
@@ -260,12 +260,12 @@ impl Sides {
 #[derive(Debug)]
 pub(super) struct Packets {
     v4: File,
-    /// Not every kernel has IPv6.
+    /// The file for IPv6; not every kernel has it.
     v6: Option<File>,
 }
 
 impl Packets {
-    /// Those of the calling thread's namespace.
+    /// Opens the files of the calling thread's namespace.
     pub(super) fn open() -> io::Result<Self> {
         let v4 = File::open("/proc/thread-self/net/snmp")?;
         Ok(Self { v4, v6: File::open("/proc/thread-self/net/snmp6").ok() })

@@ -12,7 +12,7 @@ pub(super) struct Diagnostics;
 
 #[cfg(not(feature = "diagnostics"))]
 impl Diagnostics {
-    /// Nothing.
+    /// Starts nothing.
     pub(super) const fn start(_: &mut aya::Ebpf) -> Option<Self> {
         None
     }

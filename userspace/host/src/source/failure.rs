@@ -1,6 +1,6 @@
 //! The programs that see what the kernel refuses, drops and evicts (`ebpf/src/bin/failure.rs`), and their ring.
 //!
-//! Each is tried for itself: where the kernel lacks a function, what it would tell is left to the kernel's counters.
+//! Each is loaded on its own: where the kernel lacks a function, only the kernel's counters show such failures.
 //! They run in all network namespaces of the machine and keep quiet in all but that of the process that loaded them.
 
 use super::btf::Btf;
@@ -65,7 +65,7 @@ const FIELDS: [(Setting, &str, &str); SETTINGS - 2] = [
 pub struct Counted {
     /// What the programs saw.
     pub seen: u64,
-    /// Of that: records in the ring. The rest was suppressed.
+    /// Records of these in the ring. The rest was suppressed.
     pub reported: u64,
 }
 
@@ -89,7 +89,7 @@ impl Probes {
     /// Loads and attaches what the kernel takes. `per_second`: most records of a reason, on each CPU.
     ///
     /// # Errors
-    /// When there is no object or no permission, the kernel does not tell its types, or takes none of the programs.
+    /// When there is no object or no permission, the kernel has no BTF, or takes none of the programs.
     pub fn open(per_second: u32) -> Result<Self, SourceError> {
         let object = OBJECT.ok_or(SourceError::NoObject)?;
         if !may_load() {

@@ -36,7 +36,7 @@ pub(super) struct FilterMaps {
     ipv6: Trie<[u8; 16]>,
     numbers: Array<MapData, u64>,
     young: HashMap<MapData, [u8; KEY_LEN], u64>,
-    /// The same map.
+    /// The map `young`, read in batches.
     births: Entries<KEY_LEN>,
     current: KernelFilter,
     /// When young flows are looked at again.
@@ -77,7 +77,7 @@ impl FilterMaps {
         self.fill(filter)
     }
 
-    /// The same, while no program runs that reads the maps, or all of them have seen the switch off.
+    /// Fills the maps while no program runs that reads them, or all programs have seen the switch off.
     pub(super) fn fill(&mut self, filter: &KernelFilter) -> Result<(), SourceError> {
         self.write(FilterConfig { enabled: 0, ..filter.config })?;
         refill(&mut self.ipv4, &self.current.ipv4, &filter.ipv4)?;

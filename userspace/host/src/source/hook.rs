@@ -138,7 +138,7 @@ impl Hook {
         Ok(())
     }
 
-    /// Has it run no more. What it counted stays.
+    /// Detaches the program. Its counters stay.
     pub(super) fn detach(&mut self) {
         self.links.clear();
     }
@@ -172,7 +172,7 @@ impl Hook {
 }
 
 impl Layout {
-    /// That of the running kernel.
+    /// The layout of the running kernel.
     pub(super) fn of_this_kernel() -> Result<Self, SourceError> {
         Self::of_kernel(Path::new(BTF_FOLDER))
     }

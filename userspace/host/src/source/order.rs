@@ -76,7 +76,7 @@ impl Sorter {
         while room > 0 && next(self) {
             room -= 1;
         }
-        // It may have more: nothing newer than what was taken from it may be handed out yet.
+        // The ring may have more: nothing newer than what was taken from it may be handed out yet.
         self.rings[ring].cut = room == 0;
     }
 

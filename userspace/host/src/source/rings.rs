@@ -24,16 +24,16 @@ const MAP_TYPE_RINGBUF: u32 = 27;
 const TOTAL_MAX: usize = 256 << 20;
 /// The shortest ring, bytes: every CPU gets this much, also beyond that. A page of any kernel fits in.
 const LEN_MIN: usize = 64 << 10;
-/// Which CPUs may ever be online, in the same form.
+/// The CPUs that may ever be online, in the same form.
 const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
-/// Which CPUs are online: `0-3,8` (`Documentation/admin-guide/cputopology.rst`).
+/// The CPUs that are online: `0-3,8` (`Documentation/admin-guide/cputopology.rst`).
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 
 /// The rings there are.
 pub(super) struct Rings {
     /// Where the programs look for them.
     outer: ArrayOfMaps<MapData, MapData>,
-    /// The same map.
+    /// The descriptor of `outer`.
     descriptor: OwnedFd,
     rings: Vec<Ring>,
     /// Rings for CPUs that come online later.
@@ -44,7 +44,7 @@ pub(super) struct Rings {
     total: usize,
     /// The CPUs that were online at the last look, as the kernel lists them.
     online: String,
-    /// The same, as it is being read.
+    /// The list of online CPUs as it is being read.
     read: String,
     /// A line for the log.
     note: Option<String>,
@@ -188,7 +188,7 @@ impl Rings {
         self.rings.len()
     }
 
-    /// How full they are.
+    /// The fill level of the rings.
     pub(super) fn fill(&self) -> RingFill {
         let share = |ring: &Ring| (ring.most * 1000).div_ceil(ring.len.max(1)) as u64;
         RingFill {

@@ -47,11 +47,11 @@ pub struct TapSource {
     heard_on: Option<usize>,
     /// The program that can report flows instead of the events about them, if there is one.
     hook: Option<Hook>,
-    /// Who reports flows, and how sides change.
+    /// The side that reports flows, and its changes.
     sides: Sides,
     /// When the socket was last found empty: what is on it happened later.
     socket_empty_at: Instant,
-    /// It was found empty just now.
+    /// The socket was found empty just now.
     skip_socket: bool,
 }
 
@@ -71,7 +71,7 @@ impl TapSource {
         Self::open_as(settings, if settings.adapts { Hooked::Perhaps } else { Hooked::No })
     }
 
-    /// The same for the ends of flows alone, with the hook for everything else.
+    /// Opens the tap for the ends of flows alone, with the hook for everything else.
     ///
     /// # Errors
     /// As [`TapSource::open`], and where the hook cannot run.
@@ -330,7 +330,7 @@ fn load(hooked: Hooked, ages: bool) -> Result<(Ebpf, Option<hook::Program>), Sou
     Ok((ebpf, hook))
 }
 
-/// How the hook's program is to find its way in this kernel, if this process may load it.
+/// How the hook's program finds its way in this kernel, if this process may load it.
 fn layout() -> Result<hook::Layout, SourceError> {
     hook::check_capabilities()?;
     hook::Layout::of_this_kernel()

@@ -68,7 +68,7 @@ impl Batch {
         Self { buffers, slot_len, stride, lens: vec![0; slots], sources: Vec::new() }
     }
 
-    /// The same, for IP sockets whose datagrams' [`Batch::source`] is wanted.
+    /// A batch for IP sockets whose datagrams' [`Batch::source`] is wanted.
     #[must_use]
     pub fn with_sources(slots: usize, slot_len: usize) -> Self {
         let mut batch = Self::new(slots, slot_len);

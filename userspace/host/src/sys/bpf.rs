@@ -137,7 +137,7 @@ pub fn is_interruption(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EAGAIN)
 }
 
-/// Makes a call again that failed because the verifier was interrupted, of which `is_interruption` tells.
+/// Repeats a call that failed because a signal interrupted the verifier, which `is_interruption` decides.
 ///
 /// # Errors
 /// As the call, the last time.

@@ -33,7 +33,7 @@ struct Attr {
 }
 
 impl<const K: usize> Entries<K> {
-    /// Of this map.
+    /// Reads the entries of this map.
     ///
     /// # Errors
     /// When its keys or values have other lengths.

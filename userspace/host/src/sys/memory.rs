@@ -9,7 +9,7 @@ const LINE: usize = 64;
 #[inline]
 pub fn fetch<T>(at: &T) {
     let at = std::ptr::from_ref(at).cast::<u8>();
-    // It may begin in the middle of a line.
+    // The value may begin in the middle of a line.
     let into = at.addr() % LINE;
     let lines = (0..into + size_of::<T>()).step_by(LINE);
     lines.for_each(|ahead| line(at.wrapping_sub(into).wrapping_add(ahead)));

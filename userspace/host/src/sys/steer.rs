@@ -1,4 +1,4 @@
-//! Which of several sockets on one port gets a datagram.
+//! Chooses which of several sockets on one port receives a datagram.
 
 use super::check;
 use libc::{c_void, sock_filter, sock_fprog, socklen_t};

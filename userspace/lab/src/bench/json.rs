@@ -63,7 +63,7 @@ struct Sample {
     case: String,
     subject: String,
     disturbed: bool,
-    /// By what, in words.
+    /// The causes of the disturbances, in words.
     #[serde(default)]
     disturbances: Vec<String>,
     /// What was not to be had is left out.

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(super) struct Case {
     /// For people: `100 k flows`.
     pub(super) label: String,
-    /// Flows.
+    /// How many flows.
     pub(super) flows: u32,
     /// Whatever else varies.
     pub(super) extra: u32,
@@ -35,7 +35,7 @@ impl Case {
     }
 }
 
-/// Whom to measure.
+/// The subjects to measure.
 pub(super) fn subjects(options: &Options, product: &Product) -> Result<Vec<Subject>> {
     let all = Subject::all(&product.sources);
     let names: Vec<&str> = all.iter().map(Subject::name).collect();
@@ -199,7 +199,7 @@ impl Lab {
         self.tuned(subject, router, buffers, cpus, "")
     }
 
-    /// The same with more settings, for ours.
+    /// Starts a daemon alone, with more settings for ours.
     pub(super) fn tuned(
         &self,
         subject: &Subject,

@@ -10,7 +10,7 @@ const MAX_WANTED: u64 = 4_000_000;
 /// `NETLINK_NETFILTER`, as `/proc/net/netlink` shows it.
 const NETFILTER: &str = "12";
 
-/// What it was measured on.
+/// The machine on which the figures were measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Machine {
     kernel: String,
@@ -23,7 +23,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// This one.
+    /// This machine.
     pub(super) fn this() -> Self {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let info = text("/proc/cpuinfo");
@@ -77,8 +77,8 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    /// Raises it if it is too small. That works only in the namespace that the machine began with, and may fail where
-    /// no more than `flows` are wanted and there is room for them anyway.
+    /// Raises the limit if it is too small. That works only in the namespace that the machine began with, and may fail
+    /// where at most `flows` are wanted and there is room for them anyway.
     pub(super) fn raise(flows: Option<u32>) -> Result<Self> {
         let before = number(MAX);
         if before < MAX_WANTED {

@@ -3,7 +3,7 @@
 use crate::churn::Method;
 use std::path::PathBuf;
 
-/// How to measure.
+/// How to run the measurements.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Names of the scenarios; none are all of them.

@@ -93,7 +93,8 @@ pub(super) fn draw(report: &Report) -> Result<String> {
     Ok(svg)
 }
 
-/// The panels, from top to bottom: what has a goal and what tells most; the rest is in the table. Growth shows all.
+/// The panels, from top to bottom: figures with a goal and the main figures; the rest is in the table. Growth shows
+/// all.
 fn panels(report: &Report) -> Vec<Panel<'_>> {
     let mut panels = Vec::new();
     for scenario in &report.scenarios {
@@ -162,7 +163,7 @@ impl Panel<'_> {
         round_up(self.entries.iter().map(greatest).fold(0.0, f64::max))
     }
 
-    /// Which way is better, along the axis.
+    /// The better direction along the axis.
     const fn direction(&self) -> &'static str {
         match self.better {
             Better::Lower => "less is better",

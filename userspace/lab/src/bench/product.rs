@@ -4,7 +4,7 @@
 use anyhow::Result;
 use host::source::Settings;
 
-/// The daemon, and who listens beside it, as far as `tools` alone can tell.
+/// The daemon, and who listens beside it: what only `tools` knows of them.
 #[derive(Clone, Debug)]
 pub struct Product {
     /// Its event sources, by the words of the configuration language; without `auto`, which is one of them.
@@ -13,7 +13,8 @@ pub struct Product {
     pub source_settings: fn(&str) -> Result<Settings>,
     /// Reads its answer to [`StatsJson`](wire::control::Request::StatsJson).
     pub figures: fn(&str) -> Result<DaemonFigures>,
-    /// Sockets of processes that hear of flows, in every network namespace that has a process: a word for each.
+    /// Sockets of processes that receive conntrack events, in every network namespace that has a process: a word for
+    /// each.
     pub listeners: fn() -> Vec<String>,
     /// Whether a line of `/proc/net/netlink` is a socket that receives conntrack events.
     pub hears: fn(&str) -> bool,

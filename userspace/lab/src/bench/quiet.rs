@@ -17,7 +17,7 @@ const TICKS_PER_S: f64 = 100.0;
 /// Others' CPU time that disturbs: more than this part of a CPU, and more than counting in ticks errs by.
 const OTHERS_MAX: f64 = 0.10;
 const OTHERS_LEAST_S: f64 = 0.10;
-/// By how much a CPU's speed may differ from before to after.
+/// How much a CPU's speed may change during a measurement.
 const SPEED_MAX: f64 = 0.10;
 /// How often the speed is tried, and how many steps a try takes: the fastest try is the one without an interruption.
 const TRIES: u32 = 12;
@@ -125,11 +125,11 @@ fn work_ns() -> u64 {
 /// How much may be measured again.
 #[derive(Debug)]
 pub(super) struct Repeats {
-    /// Of one measurement.
+    /// Repeats allowed for one measurement.
     each: u32,
     /// Left of a whole run: a machine that is always busy gains nothing by them.
     left: u32,
-    /// How many were taken.
+    /// How many measurements were repeated.
     pub(super) taken: u32,
 }
 
@@ -142,8 +142,8 @@ impl Repeats {
         Self { each, left: each.saturating_mul(REPEATED_MAX), taken: 0 }
     }
 
-    /// Measures until nothing disturbs it, or no more is allowed; gives what the fewest things
-    /// disturbed, and the latest of those.
+    /// Measures until nothing disturbs it, or the repeats are used up; returns the measurement with the fewest
+    /// disturbances, the latest of those.
     pub(super) fn quietest<T>(
         &mut self,
         mut measure: impl FnMut() -> Result<(T, Vec<Disturbance>)>,

@@ -26,11 +26,11 @@ pub(super) type Values = BTreeMap<&'static str, f64>;
 pub(super) struct Scenario {
     /// How it is asked for.
     pub(super) name: &'static str,
-    /// What is done.
+    /// The activity that is measured.
     pub(super) title: &'static str,
-    /// What comes out of it, most telling first.
+    /// The figures that it yields, most important first.
     pub(super) figures: Vec<Figure>,
-    /// Whom it can measure.
+    /// Whether it can measure a subject.
     pub(super) suits: fn(&Subject) -> bool,
     /// Sizes it is repeated at, for those that show growth; else one.
     pub(super) cases: fn(&Lab) -> Vec<Case>,
@@ -60,11 +60,11 @@ impl Scenario {
 pub(super) struct Figure {
     /// Its key in [`Values`] and in JSON.
     pub(super) key: &'static str,
-    /// What it is.
+    /// Name of the figure.
     pub(super) title: &'static str,
     /// Its unit; empty for ratios.
     pub(super) unit: &'static str,
-    /// Which way is better.
+    /// Whether less or more is better.
     pub(super) better: Better,
     /// Goals, by the name of the subject.
     pub(super) goals: &'static [(&'static str, Goal)],
@@ -154,7 +154,7 @@ pub(super) struct Sample {
     pub(super) case: Case,
     pub(super) subject: Subject,
     pub(super) values: Values,
-    /// What disturbed it.
+    /// Disturbances during the measurement.
     pub(super) disturbed: Vec<Disturbance>,
 }
 

@@ -29,7 +29,7 @@ table inet nat {
  }
 }
 ";
-/// What the routers tell each other is not traffic.
+/// Messages between the routers are not traffic.
 const UNTRACKED: &str = "\
 table inet raw {
  chain prerouting { type filter hook prerouting priority -300; iifname \"sync0\" notrack; }

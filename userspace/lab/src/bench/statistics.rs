@@ -12,7 +12,7 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// Of these values; `None` if there is none.
+    /// The spread of these values; `None` if there is none.
     pub(super) fn of(values: &[f64]) -> Option<Self> {
         let mut sorted: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
         sorted.sort_by(f64::total_cmp);
@@ -27,13 +27,13 @@ impl Spread {
     }
 }
 
-/// Which way is better.
+/// Whether less or more is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Better {
-    /// Less.
+    /// Less is better.
     Lower,
-    /// More.
+    /// More is better.
     Higher,
 }
 
@@ -53,7 +53,7 @@ impl Better {
 pub(super) enum Goal {
     /// To be reached or passed.
     AtLeast(f64),
-    /// Not to be passed.
+    /// The figure must not exceed this.
     AtMost(f64),
     /// So many times the original's figure is not to be passed.
     TimesOriginal(f64),
@@ -66,7 +66,8 @@ pub(super) struct Verdict {
     pub(super) met: bool,
     /// The goal.
     pub(super) goal: f64,
-    /// By which part of the goal it is better (or, missed, worse), never negative; `None` for goals of zero.
+    /// How much better than the goal it is (or, missed, worse), as a part of the goal; never negative, `None` for goals
+    /// of zero.
     pub(super) by: Option<f64>,
 }
 

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use wire::control::Request;
 
-/// Whom a figure is about.
+/// The program that a figure is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// No listener.
@@ -28,12 +28,12 @@ pub enum Subject {
     Watcher(Brand),
 }
 
-/// Whose program.
+/// The maker of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Brand {
-    /// conntrack-tools'.
+    /// The original of conntrack-tools.
     Original,
-    /// Ours.
+    /// Our own program.
     Ours,
 }
 
@@ -77,7 +77,7 @@ impl Subject {
         self.is_daemon() || matches!(self, Self::Nobody)
     }
 
-    /// Whom it is compared with, if it is ours.
+    /// The subject that ours is compared with.
     pub const fn rival(&self) -> Option<Self> {
         match self {
             Self::Ours(_) | Self::Adapting => Some(Self::Original),
@@ -114,7 +114,7 @@ pub enum Role {
     Alone,
     /// Replicates; host 1 or 2 on the link.
     Replicates {
-        /// Its own number.
+        /// The daemon's number on the link.
         host: u8,
         /// Whether the peer's flows go straight into the kernel.
         direct: bool,
@@ -126,15 +126,15 @@ pub enum Role {
 pub struct Setup<'a> {
     /// Its program.
     pub program: PathBuf,
-    /// Reads what ours tells.
+    /// Reads what only our daemon reports.
     pub product: &'a Product,
-    /// Who it is.
+    /// The subject that it belongs to.
     pub subject: &'a Subject,
     /// Where it keeps its files.
     pub dir: &'a Path,
     /// A name for them.
     pub name: &'a str,
-    /// What for.
+    /// The daemon's task.
     pub role: Role,
     /// Its event socket.
     pub buffers: Buffers,
@@ -226,7 +226,7 @@ impl Daemon {
         }
     }
 
-    /// What it complained about.
+    /// The daemon's complaint.
     pub(super) fn complaint(&self) -> String {
         let read = |ending| fs::read_to_string(self.stem.with_extension(ending));
         let (errors, log) = (read("err").unwrap_or_default(), read("log").unwrap_or_default());
@@ -253,7 +253,7 @@ impl Daemon {
         self.started
     }
 
-    /// What it answers.
+    /// Sends a request, and returns the answer.
     pub(super) fn ask(&self, request: Request) -> Result<String> {
         let mut answer = Vec::new();
         host::control::ask(&self.stem.with_extension("ctl"), request, &mut answer)?;
@@ -272,7 +272,7 @@ impl Daemon {
         number_after(&answer, "events received:").context("it does not tell of events")
     }
 
-    /// What only ours tells.
+    /// The figures that only our daemon reports.
     pub(super) fn figures(&self) -> Result<DaemonFigures> {
         let answer = self.ask(Request::StatsJson)?;
         (self.figures)(&answer).context("its status is not understood")
@@ -289,7 +289,7 @@ impl Daemon {
         number_after(&status, "VmRSS:").unwrap_or(0) * 1024
     }
 
-    /// Of that, rings and cells it shares with its eBPF programs, bytes, some of it counted twice.
+    /// Bytes of that in rings and cells that it shares with its eBPF programs, some of it counted twice.
     pub(super) fn shared(&self) -> u64 {
         let maps = fs::read_to_string(format!("/proc/{}/smaps", self.pid())).unwrap_or_default();
         let parts = maps.split("bpf-map").skip(1);

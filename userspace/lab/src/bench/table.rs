@@ -112,8 +112,8 @@ pub(super) fn trust(outcomes: &[Outcome], repeated: u32) -> String {
     }
 }
 
-/// From how many packets on a program on each of them costs more than a message for each event: what the hook adds to
-/// a packet, held against what the tap adds to a flow.
+/// The number of packets of a flow from which a program on each packet costs more than a message for each event: the
+/// hook's cost of a packet, held against the tap's cost of a flow.
 pub(super) fn break_even(outcomes: &[Outcome]) -> String {
     let median = |scenario: &str, subject: &str, key| {
         let outcome = outcomes.iter().find(|outcome| outcome.scenario.name == scenario)?;

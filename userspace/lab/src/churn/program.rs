@@ -61,7 +61,7 @@ const FRAME: u8 = 6;
 const END: u8 = 7;
 const COUNTER: u8 = 9;
 
-/// Which flows a program goes through, and how.
+/// The range of flows that a program goes through, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Range {
     /// How many flows take a step one after the other, before all of them take the next: a power of two. A flow's SYN

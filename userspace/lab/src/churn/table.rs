@@ -29,7 +29,7 @@ impl Requests {
         self.fill_zone(base, count, 0)
     }
 
-    /// The same in a conntrack zone.
+    /// Fills the table with flows in a conntrack zone.
     ///
     /// # Errors
     /// When the kernel refuses one.

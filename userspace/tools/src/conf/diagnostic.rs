@@ -57,7 +57,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// The configuration is used; something in it is not as its author may think.
@@ -77,10 +77,10 @@ pub struct Source<'a> {
     lines: Vec<usize>,
 }
 
-/// One thing to tell about a configuration.
+/// An error or a warning about a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
     /// Name of the file.
     pub file: Arc<str>,
@@ -118,7 +118,7 @@ impl<'a> Source<'a> {
         self.diagnostic(Severity::Warning, span, message)
     }
 
-    /// Where `span` begins.
+    /// The file and line at which `span` begins.
     #[must_use]
     pub fn place(&self, span: Span) -> Place {
         let Diagnostic { file, line, column, .. } = self.error(span, String::new());
@@ -323,7 +323,7 @@ impl Findings {
         (self.errors, self.warnings) = (to.errors, to.warnings);
     }
 
-    /// What there is to show, in the order of the text. Errors go before warnings where there is
+    /// The findings to show, in the order of the text. Errors go before warnings where there is
     /// not room for all.
     #[must_use]
     pub fn finish(mut self) -> Found {

@@ -27,11 +27,11 @@ pub enum TokenKind {
 /// A token and where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token<'a> {
-    /// What it is.
+    /// The token's kind.
     pub kind: TokenKind,
     /// Its text; of a quoted word, what stands between the quotes.
     pub text: &'a str,
-    /// Where it stands.
+    /// The token's place in the text.
     pub span: Span,
     /// False for a quoted word without its closing quote.
     pub complete: bool,
@@ -61,7 +61,7 @@ type Input<'a> = LocatingSlice<&'a str>;
 pub struct Lexer<'a>(Input<'a>);
 
 impl<'a> Lexer<'a> {
-    /// Those of `text`.
+    /// The tokens of `text`.
     #[must_use]
     pub fn new(text: &'a str) -> Self {
         Self(LocatingSlice::new(text))

@@ -123,7 +123,7 @@ pub enum LogFile {
     /// No file.
     #[default]
     Off,
-    /// This file.
+    /// The daemon writes to this file.
     To(PathBuf),
 }
 
@@ -241,7 +241,7 @@ pub struct FilterSet<T> {
 /// What the daemon is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModeConf {
-    /// Replication.
+    /// Replication of flows.
     Sync(SyncConf),
     /// Logging of ended flows.
     Stats(StatsConf),
@@ -265,7 +265,7 @@ pub struct SyncConf {
 /// `Mode`. Times are in seconds. A `commit_timeout_s` of `None` means the lifetime that the peer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SyncMode {
-    /// Reliable.
+    /// Messages are acknowledged, and lost ones sent again.
     Ftfw {
         /// `ResendQueueSize`
         resend_queue_size: u32,
@@ -280,7 +280,7 @@ pub enum SyncMode {
         /// `StartupResync`
         startup_resync: bool,
     },
-    /// Repeating.
+    /// Messages are repeated.
     Alarm {
         /// `RefreshTime`
         refresh_time_s: u32,
@@ -393,12 +393,12 @@ pub struct SyncOptions {
 /// `ExpectationSync`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ExpectationSync {
-    /// None.
+    /// No expectation is replicated.
     #[default]
     Off,
-    /// All.
+    /// All expectations are replicated.
     All,
-    /// Those of helpers whose names begin like one of these, in any case.
+    /// Expectations of helpers whose names begin like one of these, in any case.
     Helpers(Vec<String>),
 }
 
@@ -431,7 +431,7 @@ impl Default for HelperConf {
 /// `Type` of `Helper`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HelperType {
-    /// Which helper.
+    /// Name of the helper.
     pub name: String,
     /// Whether it is for IPv6.
     pub ipv6: bool,
@@ -522,7 +522,7 @@ impl Default for ModeConf {
 
 /// What holds in a `Mode` where nothing is given.
 impl SyncMode {
-    /// Which `Mode` it is.
+    /// The name of the default `Mode`.
     pub const NAME: &'static str = "FTFW";
     /// `ResendQueueSize`
     pub const RESEND_QUEUE_SIZE: u32 = 131_072;

@@ -1,5 +1,5 @@
-//! Tokens to a tree, as the schema says. The parser goes on after an error wherever it can tell what was meant, so
-//! that one run reports as many mistakes as possible; a tree is of use only if there were none.
+//! Parses tokens into a tree, as the schema says. The parser goes on after an error wherever it knows what was meant,
+//! so that one run reports as many mistakes as possible; a tree is of use only if there were none.
 
 use crate::conf::diagnostic::{Findings, Source, Span, quoted};
 use crate::conf::lexer::{Lexer, Token, TokenKind};
@@ -25,11 +25,11 @@ pub struct Node {
 pub struct Arg {
     /// Its value.
     pub value: Value,
-    /// Where it stands.
+    /// The place in the text.
     pub span: Span,
 }
 
-/// The keywords of the top level, and everything there is to complain about.
+/// The keywords of the top level, and all findings.
 #[must_use]
 pub fn parse(source: &Source<'_>) -> (Vec<Node>, Findings) {
     let mut found = Findings::default();
@@ -522,7 +522,7 @@ impl Parser<'_> {
     }
 
     fn end_of_text(&mut self) {
-        // One forgotten brace leaves every outer block open; the innermost tells where to look.
+        // One forgotten brace leaves every outer block open; the innermost one shows where to look.
         let Some((_, opener)) = self.open.last().filter(|_| self.unclosed > 0) else { return };
         self.unclosed = 0;
         let source = self.source;

@@ -86,7 +86,7 @@ change keys without a restart, give the files to that user (`chown ctflow`, mode
 
 ";
 
-/// `docs/spec/conf.md`.
+/// The text of `docs/spec/conf.md`.
 #[must_use]
 pub fn markdown() -> String {
     let mut out = PREAMBLE.to_owned();

@@ -183,7 +183,7 @@ pub enum Key {
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Keyword {
-    /// What it sets.
+    /// The setting that it changes.
     pub key: Key,
     /// How it is written.
     pub name: &'static str,
@@ -203,7 +203,7 @@ pub struct Keyword {
     pub on: Option<fn() -> Value>,
     /// Why not to use it, for the warning.
     pub deprecated: Option<&'static str>,
-    /// What it means, in one line.
+    /// The meaning of the keyword, in one line.
     pub doc: &'static str,
 }
 
@@ -212,7 +212,7 @@ pub struct Keyword {
 pub struct Param {
     /// The word that introduces it.
     pub lead: Option<&'static str>,
-    /// What it may be.
+    /// The kind of value.
     pub kind: Kind,
     /// Whether it may be left out.
     pub optional: bool,
@@ -221,9 +221,9 @@ pub struct Param {
 /// What stands between the braces of a keyword.
 #[derive(Clone, Copy, Debug)]
 pub enum Body {
-    /// It has no braces.
+    /// The keyword has no braces.
     None,
-    /// Keywords.
+    /// A block of keywords.
     Block(Block),
     /// Keywords that depend on the first argument.
     ByChoice(&'static [(&'static str, Block)]),

@@ -11,7 +11,7 @@ use ctnetlink::flow::HelperName;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-/// What `-o` says.
+/// The words of `-o`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "they are words that may each be given")]
 pub struct Output {
@@ -35,7 +35,7 @@ pub struct Output {
     pub json: bool,
 }
 
-/// Which events `-e` names.
+/// The events that `-e` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventMask {
     /// `NEW`
@@ -60,11 +60,11 @@ pub struct Labels {
 /// A command line.
 #[derive(Clone, Debug)]
 pub struct Command {
-    /// What to do.
+    /// The command.
     pub verb: Verb,
     /// Whether a command was given at all.
     pub is_given: bool,
-    /// To which table.
+    /// The table that it works on.
     pub table: Table,
     given: [bool; OPTIONS.len()],
     /// `AF_INET`, `AF_INET6`; 0 as long as nothing says.
@@ -89,7 +89,7 @@ pub struct Command {
     pub vtag: [Option<u32>; 2],
     /// DCCP role.
     pub role: Option<u8>,
-    /// Seconds.
+    /// Timeout in seconds.
     pub timeout_s: Option<u32>,
     /// Status bits.
     pub status: Option<StatusWanted>,
@@ -103,13 +103,13 @@ pub struct Command {
     pub zones: [Option<u16>; 3],
     /// Translation of the source, of the destination, of either.
     pub nat: [Option<Nat>; 3],
-    /// Labels.
+    /// Labels to set or to test.
     pub labels: Labels,
     /// Names of labels, if any option needs them.
     pub labelmap: Option<Arc<LabelMap>>,
-    /// Format.
+    /// Output format.
     pub output: Output,
-    /// Which events.
+    /// The events to show.
     pub events: Option<EventMask>,
     /// Receive buffer for events, bytes.
     pub buffer: Option<usize>,

@@ -1,7 +1,7 @@
 //! Commands and options of `conntrack`, and which goes with which: one table that the parser, the checks, the help
 //! text, the manual page and the shell completions are made from.
 
-/// What the program is to do.
+/// The program's command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verb {
     /// `-L`
@@ -66,7 +66,7 @@ impl Verb {
         }
     }
 
-    /// What it does, in a line.
+    /// The purpose of the command, in a line.
     #[must_use]
     pub const fn about(self) -> &'static str {
         match self {
@@ -86,13 +86,13 @@ impl Verb {
     }
 }
 
-/// Which table.
+/// The kernel's table that a command works on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Table {
-    /// Flows.
+    /// The table of flows.
     #[default]
     Conntrack,
-    /// Expectations.
+    /// The table of expectations.
     Expect,
     /// Flows that are gone but still referenced.
     Dying,
@@ -117,11 +117,11 @@ impl Table {
 /// Whether an option takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// No.
+    /// The option takes no value.
     None,
-    /// Yes.
+    /// The option takes a value.
     Required,
-    /// Perhaps; the next word counts if it does not begin with `-`.
+    /// The option may take a value: the next word counts if it does not begin with `-`.
     Optional,
 }
 
@@ -191,7 +191,7 @@ pub struct Definition {
     pub value: Value,
     /// Name of the value.
     pub meta: &'static str,
-    /// What it does, in a line.
+    /// The purpose of the option, in a line.
     pub about: &'static str,
 }
 
@@ -376,11 +376,11 @@ pub const OPTIONS: [Definition; 34] = {
 /// Whether an option goes with a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Legality {
-    /// It does not.
+    /// The option is refused.
     Illegal,
-    /// It must be given.
+    /// The option must be given.
     Required,
-    /// It may be given.
+    /// The option may be given.
     Optional,
     /// One of two pairs must be given whole.
     Pair,

@@ -1,4 +1,4 @@
-//! Which flows a command means: what the kernel can pick by itself, and what is left to compare here.
+//! Selects the flows that a command means: what the kernel can pick by itself, and what is left to compare here.
 
 use super::command::Command;
 use super::definition::{Opt, Verb};
@@ -11,7 +11,7 @@ use ctnetlink::uapi::filter::flag;
 use ctnetlink::view::label_words;
 use ctnetlink::{FlowView, Tuple};
 
-/// Which flows.
+/// Selects the flows that a command is about.
 #[derive(Debug)]
 pub struct Filter<'a> {
     command: &'a Command,
@@ -68,7 +68,7 @@ impl<'a> Filter<'a> {
         };
         let mut tuple = Tuple { family: command.family, ..Tuple::default() };
         let mut bits = 0;
-        // Of IPv6 addresses the kernel picks all but the one asked for: the comparison in
+        // The kernel picks all IPv6 addresses but the one asked for: the comparison in
         // `ctnetlink_filter_match_tuple` is turned around (seen on 6.18).
         if command.family == FAMILY_IPV4 {
             if let (Some(src), None) = (addresses[0], masks[0]) {

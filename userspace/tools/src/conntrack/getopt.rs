@@ -8,7 +8,7 @@ use super::definition::Value;
 /// An option that may come.
 #[derive(Clone, Debug)]
 pub struct Known<T> {
-    /// What it is.
+    /// The option.
     pub what: T,
     /// Its letter.
     pub letter: Option<char>,
@@ -61,7 +61,7 @@ impl<T: Copy + PartialEq> Vocabulary<T> {
 pub enum Found<'a, T> {
     /// An option, and its value if one was attached or is required.
     Option(T, Option<&'a str>),
-    /// No such option, or too short to tell which: the word.
+    /// No such option, or an ambiguous abbreviation: the word.
     Unknown(&'a str),
     /// The value is missing: the word.
     Lacks(&'a str),

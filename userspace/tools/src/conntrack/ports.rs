@@ -9,7 +9,7 @@ pub struct Ports([[Option<u16>; 2]; 4]);
 const TUPLES: [Which; 4] = [Which::Orig, Which::Reply, Which::Mask, Which::Tuple];
 
 impl Ports {
-    /// That of a tuple's source, or, with `dst`, of its destination; host order.
+    /// The port of a tuple's source, or, with `dst`, of its destination; host order.
     #[must_use]
     pub const fn of(&self, which: Which, dst: bool) -> Option<u16> {
         self.0[which as usize][dst as usize]

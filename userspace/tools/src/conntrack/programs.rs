@@ -1,4 +1,4 @@
-//! Which program a netlink port id belongs to: the socket's number in `/proc/net/netlink`, then the process that has
+//! Finds the program behind a netlink port id: the socket's number in `/proc/net/netlink`, then the process that has
 //! it open.
 
 use std::collections::HashMap;
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_socket_belongs_to_whoever_has_it_open() {
-        // Of two sockets at most one has the number of the process.
+        // At most one of two sockets has the number of the process.
         let sockets = [Socket::for_requests().unwrap(), Socket::for_requests().unwrap()];
         let mut programs = Programs::default();
         let ours = command("self").unwrap();

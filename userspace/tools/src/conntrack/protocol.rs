@@ -24,7 +24,7 @@ pub enum ProtoOpt {
     IcmpId,
 }
 
-/// Which tuple a port belongs to.
+/// The tuple that a port belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Which {
     /// Original direction.

@@ -11,9 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// What entries are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// What there is.
+    /// A list of entries that exist.
     List,
-    /// What was changed or deleted.
+    /// Entries that were changed or deleted.
     Changed,
     /// Events: each must be visible at once.
     Stream,
@@ -134,7 +134,7 @@ impl<'a> Screen<'a> {
         }
     }
 
-    /// Writes everything, whatever is to come.
+    /// Writes everything so far.
     ///
     /// # Errors
     /// When stdout cannot be written to.
@@ -183,7 +183,7 @@ pub fn summary(count: u64, what: &str) {
     say(&format!("{count} {what}."));
 }
 
-/// Says something on stderr, behind what is on stdout by now.
+/// Writes a line to stderr, after the text that stdout has already taken.
 pub fn say(what: &str) {
     stdout::settle();
     eprintln!("{NAME}: {what}");

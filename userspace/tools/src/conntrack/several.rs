@@ -44,11 +44,11 @@ pub fn read(path: &str, before: &[&str]) -> Result<Vec<Command>, Failure> {
     Ok(commands)
 }
 
-/// Which flows a command is about, or several are.
+/// Selects the flows that one command or several are about.
 #[derive(Debug)]
 pub struct Choice<'a> {
     filters: Vec<Filter<'a>>,
-    /// Those that want one source address, by it: there may be thousands.
+    /// Commands that want one source address, by it: there may be thousands.
     by_source: HashMap<Addr, Vec<usize>>,
     /// The others.
     rest: Vec<usize>,

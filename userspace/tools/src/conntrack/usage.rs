@@ -1,4 +1,4 @@
-//! What `-h` says.
+//! The text of `-h`.
 
 use super::definition::{OPTIONS, Opt, Value, Verb};
 use super::protocol::{self, Names};

@@ -10,7 +10,7 @@ pub type Addr = [u8; 16];
 /// `AF_INET` or `AF_INET6`, and an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// Family.
+    /// Address family.
     pub family: u8,
     /// The address.
     pub bytes: Addr,
@@ -114,7 +114,7 @@ pub fn masked(option: &str, text: &str) -> Result<(u32, u32), Failure> {
 /// Where a translation leads: address and port, each if given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Nat {
-    /// Address.
+    /// Address of the end.
     pub addr: Option<Address>,
     /// Port, host order.
     pub port: Option<u16>,

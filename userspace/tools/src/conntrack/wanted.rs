@@ -236,8 +236,8 @@ pub fn is_labels_alone(flow: &Flow) -> bool {
     has_labels(flow) && flow.known.is_empty() && flow.proto == ProtoState::None
 }
 
-/// What the state of the protocol is to become, where that is not how it is. What was not given of SCTP and
-/// DCCP stays as it is: the kernel takes all of it or nothing.
+/// The wanted state of the protocol, where it differs from the present one. Fields of SCTP and
+/// DCCP that were not given stay as they are: the kernel takes all of them or nothing.
 fn changed_state(command: &Command, now: ProtoState) -> Option<ProtoState> {
     let (was, tags, role) = match now {
         ProtoState::Tcp(tcp) => (tcp.state, [0; 2], 0),
@@ -256,7 +256,7 @@ fn changed_state(command: &Command, now: ProtoState) -> Option<ProtoState> {
             let vtag = [orig.unwrap_or(tags[0]), reply.unwrap_or(tags[1])];
             Some(ProtoState::Sctp { state, vtag }).filter(|wanted| *wanted != now)
         }
-        // Kernels without a tracker for DCCP tell no state.
+        // Kernels without a tracker for DCCP report no state.
         Some(ipproto::DCCP) => {
             Some(ProtoState::Dccp { state, role }).filter(|wanted| *wanted != now)
         }
@@ -264,7 +264,7 @@ fn changed_state(command: &Command, now: ProtoState) -> Option<ProtoState> {
     }
 }
 
-/// What labels are to become: set, whether they are already or not, or cleared if there are any, as the
+/// The wanted labels: set, whether they are already or not, or cleared if there are any, as the
 /// original does.
 fn changed_labels(command: &Command, now: Option<&[u8]>) -> Option<Vec<u32>> {
     let labels = &command.labels;

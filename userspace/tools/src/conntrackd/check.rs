@@ -49,17 +49,10 @@ pub fn settings(plan: &Plan, keyring: &Keyring) -> Result<()> {
 fn nodes(plan: &Plan, keyring: &Keyring) -> Result<()> {
     let Some(conf) = &plan.replication else { return Ok(()) };
     keys::identity(conf, &process::host_name(), keyring)?;
-    let missing = [
-        (plan.links.is_some(), "links of version 1 beside it"),
-        (
-            plan.shards > 1 && plan.config.expectations.any(),
-            "`ExpectationSync` with `Shards` above 1",
-        ),
-    ];
-    match missing.into_iter().find(|(is_asked, _)| *is_asked) {
-        Some((_, what)) => bail!("{}: `Replication`: this build has not {what} yet", conf.place),
-        None => Ok(()),
+    if plan.links.is_some() {
+        bail!("{}: `Replication`: this build has not links of version 1 beside it yet", conf.place);
     }
+    Ok(())
 }
 
 /// The number of the group that may subscribe; `None` where the socket stays with the daemon's own.

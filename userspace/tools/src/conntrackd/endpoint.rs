@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
-/// How long the engine may take to tell its state.
+/// How long the engine may take to report its state.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a sample is good for others who ask.
 const FRESH: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const FRESH: Duration = Duration::from_secs(1);
 pub struct Endpoint {
     service: Arc<Service>,
     limits: Limits,
-    /// The last sample, and since when it is there. Who asks while one is taken waits for that one.
+    /// The last sample, and when it was taken. A client that asks while one is taken waits for that one.
     kept: Mutex<Option<(Instant, Sample)>>,
 }
 
@@ -33,7 +33,7 @@ impl Endpoint {
         Self { service, limits, kept: Mutex::default() }
     }
 
-    /// The state of the engine, unless it does not tell in time.
+    /// The state of the engine, unless it does not answer in time.
     async fn report(&self) -> Option<Report> {
         timeout(PATIENCE, self.service.report()).await.ok()?.ok()
     }
@@ -49,7 +49,7 @@ impl Endpoint {
         let pid = Some(std::process::id());
         let system = spawn_blocking(move || Sample::of_system(pid));
         let (report, system) = tokio::join!(self.report(), system);
-        // It can only have panicked.
+        // The task can only have panicked.
         let mut sample =
             system.unwrap_or_else(|_| Sample { incomplete: true, ..Sample::default() });
         sample.status = report.as_ref().map(Status::of);

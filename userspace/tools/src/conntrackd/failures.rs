@@ -1,4 +1,4 @@
-//! Failures: from a plan to the task that tells them.
+//! Failures: from a plan to the task that reports them.
 
 use super::plan::Plan;
 use crate::conf::{FailuresConf, Report};

@@ -20,13 +20,13 @@ pub const CONFIG_DEFAULT: &str = "/etc/conntrackd/conntrackd.conf";
 pub struct Args {
     /// The configuration file. Clients read it too: it says where the control socket is.
     pub config: PathBuf,
-    /// What to do.
+    /// The action that the flags ask for.
     pub action: Action,
     /// What to warn about.
     pub warnings: Vec<&'static str>,
 }
 
-/// What to do.
+/// An action of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Be the daemon.
@@ -51,9 +51,9 @@ struct Verb {
     short: char,
     /// Long option, and name inside of clap.
     long: &'static str,
-    /// What it asks without sub-word.
+    /// The request without a sub-word.
     alone: Request,
-    /// What it asks with each sub-word. A word that fits several means the first.
+    /// The request of each sub-word. A word that fits several means the first.
     words: &'static [(&'static str, Request)],
     /// How the sub-words are shown in the help.
     shown: &'static str,
@@ -266,7 +266,7 @@ impl Verb {
             return arg.action(ArgAction::SetTrue);
         }
         arg.num_args(0..=1)
-            // Without it clap does not tell where the option stood.
+            // Without it clap does not report where the option stood.
             .default_missing_value("")
             .value_parser(move |word: &str| self.checked(word))
             .value_name(self.shown)

@@ -52,7 +52,7 @@ pub fn examine(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Tells the kernel of the helpers and takes their queues.
+/// Registers the helpers with the kernel and takes their queues.
 ///
 /// # Errors
 /// What the kernel refuses, and what an administrator can do about it.

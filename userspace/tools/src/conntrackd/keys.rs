@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What a node is and has to keep to itself.
 #[derive(Debug)]
 pub struct Identity {
-    /// What it calls itself.
+    /// This node's name.
     pub name: Name,
     /// Its keys; the first is used, the second accepted too.
     pub keys: Vec<Secret>,

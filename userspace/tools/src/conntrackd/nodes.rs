@@ -23,8 +23,8 @@ use wire::sync::v2::DigestKey;
 /// Names that were looked up and not passed on yet.
 const REPORTS_MAX: usize = 32;
 
-/// Opens the sockets of version 2, one for each shard, if the plan has peers, and tells the engine's settings who they
-/// are.
+/// Opens the sockets of version 2, one for each shard, if the plan has peers, and adds the peers to the engine's
+/// settings.
 ///
 /// # Errors
 /// When a key file cannot be read, or the socket cannot be opened.
@@ -78,7 +78,7 @@ fn read(conf: &ReplicationConf, log: &Log, keyring: &Keyring) -> Result<(Name, R
     Ok((name, Renewal { members, rates: conf.peers.iter().map(rate).collect() }))
 }
 
-/// Who is who in the order of names.
+/// The cluster: this node's and the peers' numbers in the order of names.
 fn cluster(me: Name, peers: &[PeerConf]) -> Cluster {
     let place = |name: Name| {
         let before = peers.iter().map(|peer| peer.name).chain([me]);
@@ -117,7 +117,7 @@ fn random_number() -> u64 {
     u64::from_ne_bytes(bytes).max(1)
 }
 
-/// Looks names of peers up, and tells the engine behind `handle` their addresses, until the tasks are dropped.
+/// Looks up names of peers, and sends their addresses to the engine behind `handle`, until the tasks are dropped.
 pub fn look_up(conf: Option<&ReplicationConf>, handle: &Handle, log: &Arc<Log>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let (tell, mut reports) = mpsc::channel(REPORTS_MAX);

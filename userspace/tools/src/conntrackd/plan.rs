@@ -98,7 +98,7 @@ pub struct Plan {
     pub replication: Option<Box<ReplicationConf>>,
     /// The feed, if it is configured.
     pub subscribe: Option<SubscribeConf>,
-    /// Which failures are reported, if any.
+    /// The failures to report, if any.
     pub failures: Option<FailuresConf>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
     pub purge_after_s: u64,
@@ -221,7 +221,7 @@ impl Plan {
     }
 
     /// Whether the hook was asked for and the auto choice is taken instead: without a table of this node's flows the
-    /// hook cannot tell which of the flows that it sees begin come to be.
+    /// hook does not know which of the flows that it sees begin get into the kernel's table.
     #[must_use]
     pub fn declines_hook(&self) -> bool {
         self.event_source == EventSource::Hook && !self.config.replication.keep_local
@@ -249,7 +249,7 @@ fn all_files(
 /// What is served over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metrics {
-    /// Where to serve, and to whom.
+    /// The endpoints, and who may use them.
     pub http: http::Settings,
     /// What bounds the number of series.
     pub limits: Limits,
@@ -331,7 +331,7 @@ impl Role {
         }
     }
 
-    /// What it decides about the engine.
+    /// The engine's settings.
     fn config(&self) -> Config {
         Config {
             replication: self.replication,
@@ -339,7 +339,7 @@ impl Role {
             window_tracking: self.window_tracking,
             expectations: self.expectations.clone(),
             tell_vanished: self.records.is_some(),
-            // The files do not tell: a reload begins another life, too.
+            // No file records whether this is a restart, and a reload begins another life, too.
             earlier_life: true,
             ..Config::default()
         }
@@ -372,7 +372,7 @@ impl Role {
     }
 }
 
-/// `Mode`, without its timeouts, which [`SyncMode::commit_timeout_s`] and [`SyncMode::purge_timeout_s`] tell.
+/// `Mode`, without its timeouts, which are in [`SyncMode::commit_timeout_s`] and [`SyncMode::purge_timeout_s`].
 fn replication(mode: SyncMode) -> Replication {
     match mode {
         SyncMode::NoTrack {
@@ -452,7 +452,7 @@ fn link_settings(conf: &LinkConf) -> link::Settings {
     }
 }
 
-/// Which event source is opened.
+/// The event source to open.
 const fn choice(written: EventSource, hears_events: bool, keeps_flows: bool) -> source::Choice {
     match written {
         _ if !hears_events => source::Choice::Netlink,
@@ -464,7 +464,7 @@ const fn choice(written: EventSource, hears_events: bool, keeps_flows: bool) -> 
     }
 }
 
-/// Which source to take, and whether it may change.
+/// The event source, and whether it may change.
 fn source(
     (wanted, filter): (EventSource, source::KernelFilter),
     buffer_bytes: Option<usize>,

@@ -127,7 +127,7 @@ pub fn rest(plan: &Plan) {
     }
 }
 
-/// Tells what the user may not do that a reload or the end of the daemon is to do.
+/// Logs what a reload or the end of the daemon needs and the user may not do.
 fn obstacles(user: &str, plan: &Plan, path: &Path, log: &Log) {
     let logs = [plan.log.file.as_deref(), plan.records.as_ref().and_then(|r| r.file.as_deref())];
     for file in logs.into_iter().flatten().filter(|file| !may(Use::Write, file)) {

@@ -50,11 +50,11 @@ const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
 /// What a daemon runs with.
 #[derive(Debug)]
 pub struct Running {
-    /// What it does.
+    /// The plan in force.
     pub plan: Box<Plan>,
     /// Where the configuration was read from.
     pub path: PathBuf,
-    /// Where lines go.
+    /// The logs in use.
     pub logs: Logs,
     /// What keeps others from starting.
     pub locks: Locks,
@@ -128,14 +128,14 @@ pub async fn begin(
     Begun::Changed(plan, new_logs)
 }
 
-/// What the engine came to be.
+/// The engine after it was built again.
 #[derive(Debug)]
 pub struct Rebuilt {
     /// Its threads.
     pub threads: Threads,
-    /// What it runs with.
+    /// The plan in force.
     pub plan: Box<Plan>,
-    /// Where its lines go.
+    /// The logs in use.
     pub logs: Logs,
     /// Why these are the old ones, if they are.
     pub refusal: Option<anyhow::Error>,
@@ -172,7 +172,7 @@ pub fn rebuild(
     }
 }
 
-/// What was read.
+/// A configuration that was read.
 struct Loaded {
     plan: Box<Plan>,
     logs: Logs,

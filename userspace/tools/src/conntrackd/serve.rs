@@ -47,11 +47,11 @@ const HANGS: Duration = Duration::from_millis(500);
 /// Requests of the framed protocol that are served at once.
 const FRAMED_MAX: usize = 8;
 
-/// The way to the engine that runs. Who holds the lock for reading can rely on its staying: a
+/// The handle of the running engine. While the lock is held for reading, the engine stays: a
 /// reload that starts another one waits.
 pub type SharedHandle = Arc<RwLock<Handle>>;
 
-/// What answers need.
+/// Everything that answers are made from.
 #[derive(Debug)]
 pub struct Service {
     engine: SharedHandle,
@@ -201,7 +201,7 @@ impl Service {
         counted.as_ref().map(|(taken, census)| (taken.elapsed(), Arc::clone(census)))
     }
 
-    /// Where lines go.
+    /// The log of the daemon.
     #[must_use]
     pub fn log(&self) -> Arc<Log> {
         Arc::clone(&self.log)
@@ -298,7 +298,7 @@ impl Service {
         tell(client, outcome).await
     }
 
-    /// What may have to be sent again; nothing in a mode that sends nothing again.
+    /// Sends the messages that wait for an acknowledgement; nothing in a mode without acknowledgements.
     async fn resend_queue(&self, client: &mut Client) -> Result<()> {
         let (reply, waiting) = oneshot::channel();
         self.engine.read().await.order(Order::Resend(reply));
@@ -336,7 +336,7 @@ impl Service {
             sleep(HANGS / 10).await;
         };
         if self.facts().purpose == Purpose::Helper {
-            // That socket receives no events.
+            // The event socket of such a daemon receives no events.
             snapshot.receive_buffer = 0;
         }
         Ok(Report {
@@ -356,7 +356,7 @@ impl Service {
     }
 }
 
-/// Waits for the outcome and tells the client of a failure.
+/// Waits for the outcome and reports a failure to the client.
 async fn tell(client: &mut Client, outcome: oneshot::Receiver<CommandOutcome>) -> Result<()> {
     match outcome.await {
         Ok(Ok(())) => Ok(()),

@@ -62,7 +62,7 @@ const STAYS: &str = "the old configuration stays in force";
 pub enum Readiness {
     /// systemd, by the daemon itself.
     Console,
-    /// The process that was started, which tells systemd.
+    /// The process that was started, which reports it to systemd.
     Daemon(Child),
 }
 
@@ -101,7 +101,7 @@ impl Phase {
             Self::Reading(task) => Step::Read(task.await),
             Self::Rebuilding(task, ..) => Step::Rebuilt(task.await),
             Self::Filling(task, _) => {
-                // It ends early only if the engine does, which is looked after elsewhere.
+                // The task ends early only if the engine does, which is looked after elsewhere.
                 let _ = task.await;
                 Step::Filled
             }
@@ -202,7 +202,7 @@ struct Supervisor {
 impl Supervisor {
     /// Begins to serve what the running plan says over HTTP, in place of what was served before.
     fn serve_http(&mut self) {
-        // It lets go of its addresses first.
+        // The server closes its sockets first.
         (self.http, self.counter) = (None, None);
         let every = self.running.plan.metrics.as_ref().and_then(|metrics| metrics.census);
         // A plan that runs has passed the check.
@@ -379,7 +379,7 @@ impl Supervisor {
             return;
         }
         let commands: &[Command] = match replication.mode {
-            // It repeats everything by itself.
+            // The session repeats everything by itself.
             Mode::Alarm { .. } => &[],
             // The engine has asked by itself.
             Mode::Ftfw { .. } | Mode::NoTrack if replication.startup_resync => &[Command::Bulk],
@@ -418,8 +418,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Tells systemd that the daemon works, if each thread of the engine has begun a turn since the last time. If one
-    /// hangs, systemd's patience runs out.
+    /// Feeds systemd's watchdog, if each thread of the engine has begun a turn since the last time. If one
+    /// hangs, systemd's timeout runs out.
     fn watch(&self) {
         let works = match (&self.phase, &self.threads) {
             (Phase::Rebuilding(_, since, _), _) => since.elapsed() < REBUILD_PATIENCE,

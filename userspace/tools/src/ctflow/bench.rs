@@ -108,7 +108,7 @@ Examples:
   ctflow bench churn-tcp --rate 5000 --duration 20 TCP connections from SYN to FIN, paced
   ctflow bench --subjects nobody,original,tap --json result.json --svg result.svg";
 
-/// Measures.
+/// Runs the measurements.
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
     bench::run(&options.as_lab_takes_them(), product(), &mut super::print)
 }

@@ -64,7 +64,7 @@ enum Output {
     Json,
 }
 
-/// Looks, and tells.
+/// Runs the checks, and prints their findings.
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
     if options.list {
         print(&reference::list())?;

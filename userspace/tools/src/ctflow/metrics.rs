@@ -78,7 +78,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the daemon tells, if it does; else a line says why not.
+/// The daemon's status, if it answers; otherwise a line says why it does not.
 fn status(daemon: &Daemon) -> Option<Status> {
     let (answered, answer) = sync_channel(1);
     let asked = daemon.clone();

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use asked::explain;
 pub use delete::{Options as DeleteOptions, delete};
 
-/// Which flows, and who is asked.
+/// The filter, and the source that is asked.
 #[derive(Debug, Args)]
 pub struct Where {
     /// Which flows: the filter language of docs/spec/filter.md, or selection options of conntrack; nothing: all
@@ -72,7 +72,7 @@ impl Output {
     }
 }
 
-/// Whose flows.
+/// The owner of the flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Side {
     /// Those of this node
@@ -222,16 +222,16 @@ fn plain_or_json(output: Output) -> Result<bool, Fault> {
 /// How many flows a filter selects of how many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Selected.
+    /// Flows that the filter selects.
     pub matched: u64,
-    /// In the table.
+    /// Flows in the table.
     pub table: u64,
 }
 
 /// What a delete is about to do.
 #[derive(Debug, Default)]
 pub struct Intent {
-    /// How many flows.
+    /// How many flows it selects.
     pub found: Found,
     /// Some of them, as lines.
     pub examples: Vec<String>,

@@ -35,7 +35,7 @@ impl Fault {
         Self { code: 2, text: text.to_string(), gone: false }
     }
 
-    /// The same, about what has been said already.
+    /// A fault whose text has been printed already.
     #[must_use]
     pub const fn said() -> Self {
         Self { code: 2, text: String::new(), gone: false }
@@ -77,7 +77,7 @@ impl From<anyhow::Error> for Fault {
     }
 }
 
-/// Says something on stderr, behind what is on stdout by now.
+/// Writes a line to stderr, after the text that stdout has already taken.
 pub fn note(text: impl fmt::Display) {
     stdout::settle();
     eprintln!("ctflow: {text}");

@@ -21,7 +21,7 @@ LAG is what 99 in 100 pieces of news of the last minute took, from the kernel's 
   ctflow peers --json | jq -r '.[] | select(.equal | not) | .name'
 Exit codes: 0 all peers are equal; 1 one is not; 2 no answer, or no peers.";
 
-/// The same of `ctflow diff`.
+/// The description of `ctflow diff`.
 pub(super) const DIFF: &str = "\
 Of the flows that the peer owns, those that this node holds otherwise: missing here, missing there, or different, with
 what differs. Both nodes compare sums, then the rows of the parts that differ; only flows that differ travel, and

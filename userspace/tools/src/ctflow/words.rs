@@ -1,4 +1,4 @@
-//! Which words of a command line are ours, and which belong to a filter.
+//! Separates our words of a command line from those of a filter.
 //!
 //! Filters may be in the options of `conntrack`, and our options may stand anywhere, also behind the filter. Clap
 //! cannot part them: so ours, which it knows by definition, are put in front of `--`, and everything else behind it.

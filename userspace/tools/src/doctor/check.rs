@@ -1,4 +1,4 @@
-//! The table of checks. A row says everything there is to say about one, and the documents are made from it.
+//! The table of checks. A row holds everything about one, and the documents are made from it.
 
 use super::facts::{Facts, Known, Part};
 
@@ -53,11 +53,11 @@ impl Status {
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity of the finding.
     pub status: Status,
     /// What was seen: one line, no full stop.
     pub found: String,
-    /// What it should be; empty where `found` says it.
+    /// The value that it should have; empty where `found` says it.
     pub wanted: String,
     /// Commands to copy, in their order. A line that begins with `#` is for people.
     pub fix: Vec<String>,
@@ -97,7 +97,7 @@ impl Finding {
         self
     }
 
-    /// The same about several things: as bad as the worst of them, and telling of all that are as bad.
+    /// Joins findings of one kind: the result is as bad as the worst of them, and names all that are as bad.
     pub(super) fn of_all(findings: Vec<Self>) -> Option<Self> {
         let worst = findings.iter().map(|finding| finding.status).max()?;
         let mut same = findings.into_iter().filter(|finding| finding.status == worst);
@@ -115,7 +115,7 @@ impl Finding {
 pub struct Check {
     /// Family and name, with a point between them.
     pub id: &'static str,
-    /// What it is about, in a few words.
+    /// The subject of the check, in a few words.
     pub title: &'static str,
     /// Where the facts come from.
     pub looks_at: &'static str,

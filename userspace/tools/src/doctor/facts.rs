@@ -48,7 +48,7 @@ pub enum Part {
     Service,
 }
 
-/// Everything.
+/// Everything that the checks look at.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Facts {
     /// The kernel.
@@ -65,7 +65,7 @@ pub struct Facts {
     pub counters: Known<[BTreeMap<String, u64>; 2]>,
     /// Flowtables of this network namespace.
     pub flowtables: Known<Vec<Flowtable>>,
-    /// Sockets that hear of flows, in all network namespaces.
+    /// Sockets that receive conntrack events, in all network namespaces.
     pub listeners: Known<Vec<Listener>>,
     /// The daemon.
     pub daemon: Daemon,
@@ -76,7 +76,7 @@ pub struct Facts {
     pub links: Known<Vec<Link>>,
     /// Whether something keeps the system's clock in step.
     pub clock_in_step: Known<bool>,
-    /// keepalived.
+    /// The configuration of keepalived.
     pub keepalived: Keepalived,
     /// How the daemon is started, and the original beside it.
     pub service: Service,
@@ -108,7 +108,7 @@ pub struct Programs {
     pub hook: Known<Option<String>>,
 }
 
-/// Modules.
+/// Kernel modules.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Modules {
     /// Names of those that are loaded; what is built in has none.
@@ -132,7 +132,7 @@ pub struct Flowtable {
     pub name: String,
     /// Priority of its hook.
     pub priority: i32,
-    /// Interfaces.
+    /// Names of the interfaces.
     pub devices: Vec<String>,
     /// Whether it counts packets.
     pub counts: bool,
@@ -141,7 +141,7 @@ pub struct Flowtable {
 /// A socket that receives conntrack events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
-    /// Whose it is; `None` where that cannot be seen.
+    /// The process that listens; `None` where that cannot be seen.
     pub pid: Option<u32>,
     /// Name of that process, or the port where it is not known.
     pub name: String,
@@ -154,9 +154,9 @@ pub struct Listener {
 pub enum Answer {
     /// Its state.
     Status(Box<Status>),
-    /// Nothing: why not.
+    /// The daemon does not answer, for this reason.
     Silent(String),
-    /// Something that is not understood: it is another program, or another version.
+    /// The daemon answers something else: it is another program, or another version.
     Foreign(String),
 }
 
@@ -165,7 +165,7 @@ pub enum Answer {
 pub struct Daemon {
     /// Its answer.
     pub answer: Known<Answer>,
-    /// The same a second later.
+    /// The daemon's answer a second later.
     pub later: Known<Answer>,
     /// Addresses that it serves metrics at, with why each does not answer.
     pub metrics: Known<Vec<(String, Option<String>)>>,
@@ -223,17 +223,17 @@ pub struct Link {
 /// As [`host::link::Path`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PathFound {
-    /// They reach the peer.
+    /// Datagrams that large reach the peer.
     Passes,
     /// The path takes so many bytes.
     TooLarge(u64),
-    /// They do not come in, small ones do.
+    /// Datagrams that large do not come in, small ones do.
     Vanishes,
     /// The peer answers neither.
     Silent,
 }
 
-/// keepalived.
+/// The configuration of keepalived.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Keepalived {
     /// Its configuration, variables replaced and comments removed.
@@ -281,7 +281,7 @@ fn unknown<T>() -> Known<T> {
 }
 
 impl Facts {
-    /// Nothing is known.
+    /// Facts of which nothing is known.
     #[must_use]
     pub fn unknown() -> Self {
         Self {

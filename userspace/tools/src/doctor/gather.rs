@@ -1,4 +1,4 @@
-//! Readers: what is in files, below any root, so that tests have trees of their own; and what only system calls tell.
+//! Readers of files, below any root, so that tests have trees of their own; and of facts that only system calls return.
 
 use super::facts::{Answer, Configuration, Facts, Known, Part};
 use crate::conf::{self, Severity};
@@ -22,7 +22,7 @@ const LEN_MAX: u64 = 64 << 20;
 pub(crate) struct Root<'a>(&'a Path);
 
 impl<'a> Root<'a> {
-    /// Those below `path`.
+    /// The files below `path`.
     pub(crate) const fn new(path: &'a Path) -> Self {
         Self(path)
     }
@@ -79,7 +79,7 @@ fn said(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-/// What files below `root` tell, of the parts that are wanted; the configuration apart.
+/// Reads the facts of the wanted parts from files below `root`; not the configuration.
 #[must_use]
 pub fn files(root: &Path, parts: &BTreeSet<Part>) -> Facts {
     let (mut facts, root) = (Facts::unknown(), Root::new(root));
@@ -127,7 +127,7 @@ pub fn configuration(facts: &mut Facts, root: &Path, path: &Path, text: Known<St
     facts.conf = found;
 }
 
-/// Adds what only system calls tell. `ask` asks the daemon for its state.
+/// Adds the facts that only system calls return. `ask` asks the daemon for its state.
 pub fn system(facts: &mut Facts, parts: &BTreeSet<Part>, ask: &dyn Fn(&Facts) -> Known<Answer>) {
     let wanted = |part| parts.contains(&part);
     let samples = kept::Samples::begin(facts, parts, ask);

@@ -40,7 +40,7 @@ in their order; a line that begins with `#` is for people, and harmless to a she
 ## Checks
 ";
 
-/// `docs/spec/doctor.md`.
+/// The text of `docs/spec/doctor.md`.
 #[must_use]
 pub fn markdown() -> String {
     let mut out = PREAMBLE.to_owned();

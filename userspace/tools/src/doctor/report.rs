@@ -12,20 +12,20 @@ use std::fmt::Write as _;
 /// How many outcomes are of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Errors.
+    /// How many errors.
     pub errors: usize,
-    /// Warnings.
+    /// How many warnings.
     pub warnings: usize,
     /// Things to know.
     pub notes: usize,
     /// All well.
     pub ok: usize,
-    /// Not looked at.
+    /// Checks that were skipped.
     pub skipped: usize,
 }
 
 impl Totals {
-    /// Counts.
+    /// Counts outcomes by severity.
     #[must_use]
     pub fn of<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Self {
         let mut totals = Self::default();

@@ -1,5 +1,6 @@
-//! Every check over a healthy machine and over each fault it knows: trees of files, patches of what only system calls
-//! tell, and what is said. `UPDATE=1 cargo test -p ctflow-tools doctor` writes what is said, and `docs/spec/doctor.md`.
+//! Every check over a healthy machine and over each fault it knows: trees of files, patches of facts that only system
+//! calls return, and the printed findings. `UPDATE=1 cargo test -p ctflow-tools doctor` writes the findings, and
+//! `docs/spec/doctor.md`.
 
 use super::check::{Status, all};
 use super::facts::{Answer, Facts, Part, PathFound};
@@ -176,7 +177,7 @@ fn machine(lines: &[&str]) -> (tempfile::TempDir, Facts) {
     (dir, facts)
 }
 
-/// A case of a fixture: its check, the status it is to have, its lines, and what is said.
+/// A case of a fixture: its check, the expected status, its lines, and the expected text.
 struct Case<'a> {
     title: &'a str,
     lines: Vec<&'a str>,

@@ -4,7 +4,7 @@ use crate::conf::diagnostic::{Source, Span, quoted};
 use std::fmt;
 use std::path::PathBuf;
 
-/// What is wrong.
+/// A fault in a filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Brackets with nothing in them.
@@ -13,7 +13,7 @@ pub enum Kind {
     Unexpected {
         /// What stands there; nothing at the end.
         word: String,
-        /// What was expected.
+        /// What could stand there.
         expected: &'static str,
     },
     /// A word that is not known.
@@ -23,36 +23,36 @@ pub enum Kind {
         /// The known one that is most like it.
         nearest: Option<String>,
     },
-    /// Not an address.
+    /// The word is no address.
     BadAddress(String),
     /// A prefix that is too long, or has bits set behind its length.
     BadPrefix {
-        /// What was written.
+        /// The word that was written.
         word: String,
         /// What was perhaps meant.
         nearest: Option<String>,
     },
     /// Neither a port nor the name of a service.
     BadPort {
-        /// What was written.
+        /// The word that was written.
         word: String,
         /// The service whose name is most like it.
         nearest: Option<String>,
     },
-    /// Not a number.
+    /// The word is no number.
     BadNumber(String),
     /// A number that is too large, or a range that ends before it begins.
     OutOfRange {
-        /// What was written.
+        /// The word that was written.
         word: String,
-        /// What is possible.
+        /// The possible values.
         limits: String,
     },
     /// A number with a unit that does not fit.
     BadUnit {
-        /// What was written.
+        /// The word that was written.
         word: String,
-        /// Which units fit.
+        /// The units that fit.
         units: &'static str,
     },
     /// `and` and `or` side by side.
@@ -67,11 +67,11 @@ pub enum Kind {
     FamilyMixed(String),
     /// A file of values cannot be read, or a line of it not understood.
     SetUnreadable {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which line, from 1; 0 if it is the whole file.
+        /// Number of the line, from 1; 0 if it is the whole file.
         line: usize,
-        /// Why.
+        /// The reason.
         why: String,
     },
     /// A file without values.

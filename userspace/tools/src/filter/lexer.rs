@@ -47,7 +47,7 @@ pub enum Token<'a> {
 pub struct Placed<'a> {
     /// The token.
     pub token: Token<'a>,
-    /// Where.
+    /// The place in the text.
     pub span: Span,
 }
 
@@ -58,7 +58,7 @@ type Input<'a> = LocatingSlice<&'a str>;
 pub struct Lexer<'a>(Input<'a>);
 
 impl<'a> Lexer<'a> {
-    /// Those of `text`.
+    /// The tokens of `text`.
     #[must_use]
     pub fn new(text: &'a str) -> Self {
         Self(LocatingSlice::new(text))

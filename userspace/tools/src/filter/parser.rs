@@ -21,10 +21,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Of what people type.
+    /// Limits of filters that people type.
     pub const TYPED: Self =
         Self { text_max: 64 << 10, values_max: 1_000_000, allow_empty: false, options: true };
-    /// Of normal forms, which hold what was in files.
+    /// Limits of normal forms, which hold the contents of files.
     pub const NORMAL: Self =
         Self { text_max: 64 << 20, values_max: 1_000_000, allow_empty: true, options: false };
 }
@@ -76,7 +76,7 @@ pub fn parse(text: &str, limits: &Limits, world: &mut impl World) -> Result<Pars
 pub(super) struct Parser<'a, W> {
     lexer: Lexer<'a>,
     next: Option<Placed<'a>>,
-    /// Of the last token that was taken.
+    /// The place of the last token that was taken.
     pub(super) last: Span,
     /// Where the text ends.
     end: usize,

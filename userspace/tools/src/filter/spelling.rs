@@ -142,7 +142,7 @@ fn ip(address: Address) -> IpAddr {
 fn network(family: u8, address: Addr, mask: Option<Addr>) -> Result<Addresses, String> {
     let number = |bytes: Addr| u128::from_be_bytes(bytes);
     let width = if family == FAMILY_IPV4 { 32 } else { 128 };
-    // Of IPv4 the first four bytes count.
+    // An IPv4 address is in the first four bytes.
     let all = u128::MAX << (128 - width);
     let mask = mask.map_or(all, number) & all;
     if mask.count_ones() != mask.leading_ones() {

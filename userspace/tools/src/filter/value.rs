@@ -10,9 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// First and last address of an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
-    /// IPv4.
+    /// A range of IPv4 addresses.
     V4(u32, u32),
-    /// IPv6.
+    /// A range of IPv6 addresses.
     V6(u128, u128),
 }
 
@@ -97,7 +97,7 @@ pub fn number(word: &str, max: u64) -> Result<u64, Kind> {
     }
 }
 
-/// The same error about the whole of a word that a number is a part of.
+/// The same error, about the whole word of which a number is a part.
 fn about(kind: Kind, whole: &str) -> Kind {
     match kind {
         Kind::BadNumber(_) => Kind::BadNumber(whole.into()),

@@ -48,7 +48,7 @@ impl World for Sealed {
     }
 }
 
-/// This machine's.
+/// The names that this machine knows.
 #[derive(Debug, Default)]
 pub struct System {
     services: Option<BTreeMap<String, Vec<u16>>>,

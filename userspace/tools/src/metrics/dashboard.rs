@@ -14,7 +14,7 @@ const BESIDE: usize = 3;
 /// Heights, in the grid's units.
 const HEIGHT: usize = 7;
 const HEIGHT_OF_VERDICTS: usize = 4;
-/// Which series: the variables at the top of the dashboard.
+/// Selects the series by the variables at the top of the dashboard.
 const CHOSEN: &str = r#"{job=~"$job",instance=~"$instance"}"#;
 
 /// What is looked at first: title, expression, and the value that is good; without one, the number is shown.

@@ -52,7 +52,7 @@ Counters begin at 0 with the engine: a reload that restarts it looks to Promethe
 kernel are 32 bits wide and wrap around, which looks the same.
 ";
 
-/// `docs/spec/metrics.md`.
+/// The text of `docs/spec/metrics.md`.
 #[must_use]
 pub fn markdown() -> String {
     let mut out = PREAMBLE.to_owned();

@@ -52,9 +52,9 @@ impl Default for Limits {
 /// What is known of a node; a part is `None` where it could not be asked.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
-    /// What the daemon tells.
+    /// The daemon's status.
     pub status: Option<Status>,
-    /// What the kernel tells.
+    /// The kernel's figures.
     pub kernel: Option<KernelStats>,
     /// What the daemon's process costs.
     pub usage: Option<Usage>,

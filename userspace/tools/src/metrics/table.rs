@@ -59,7 +59,7 @@ pub struct Metric {
     pub kind: Kind,
     /// Its labels.
     pub labels: &'static [&'static str],
-    /// What it means, and what to do about it.
+    /// The meaning of the metric, and what to do about it.
     pub help: &'static str,
     get: fn(&Sample) -> Vec<Series>,
 }
@@ -111,12 +111,12 @@ fn maybe(value: Option<impl Into<Value>>) -> Vec<Series> {
     value.map(one).unwrap_or_default()
 }
 
-/// The one series of a metric without labels that the daemon tells.
+/// The one series of a metric without labels, from the daemon's status.
 fn told<V: Into<Value>>(sample: &Sample, get: impl FnOnce(&Status) -> V) -> Vec<Series> {
     maybe(sample.status.as_ref().map(get))
 }
 
-/// Series that the daemon tells.
+/// Series from the daemon's status.
 fn many(sample: &Sample, get: impl FnOnce(&Status) -> Vec<Series>) -> Vec<Series> {
     sample.status.as_ref().map(get).unwrap_or_default()
 }

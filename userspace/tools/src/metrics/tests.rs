@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Numbers of the status that no metric tells, each with the reason.
+/// Numbers of the status without a metric, each with the reason.
 const LEFT_OUT: [(&str, &str); 15] = [
     ("failures[0].reported", "what is left of `seen` is the metric of what was suppressed"),
     ("schema", "the version of another format"),

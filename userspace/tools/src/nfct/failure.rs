@@ -33,7 +33,7 @@ impl Failure {
         Self { lines: vec![text.to_string()], code: 1 }
     }
 
-    /// The same with the lines of another one behind it.
+    /// The failure with the lines of another one behind it.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.lines.extend(other.lines);

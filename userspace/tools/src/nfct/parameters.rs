@@ -38,10 +38,10 @@ pub enum Action {
     FlushHelpers,
 }
 
-/// Which helpers: a name, and what else was said of them.
+/// Selects helpers: by a name, and by what else was given of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Name.
+    /// Name of the policy or the helper.
     pub name: String,
     /// Address family.
     pub l3_protocol: Option<u16>,

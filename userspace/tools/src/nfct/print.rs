@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 pub trait Object {
     /// Lines as the original writes them.
     fn text(&self) -> String;
-    /// The same as one object with the same words; `v` is the version of its form.
+    /// The object as JSON with the same words; `v` is the version of its form.
     fn json(&self) -> String;
 }
 
@@ -24,7 +24,7 @@ pub fn all(list: &[impl Object], json: bool) -> String {
     list.iter().map(line).collect()
 }
 
-/// Who this program is.
+/// The program's name and version.
 #[must_use]
 pub fn version() -> String {
     format!(

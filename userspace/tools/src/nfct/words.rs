@@ -23,7 +23,7 @@ pub enum Verb {
     DefaultGet,
 }
 
-/// To what.
+/// The kind of object that a command works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subsystem {
     /// Timeout policies.
@@ -46,7 +46,8 @@ pub const VERBS: [(&str, Verb); 8] = [
     ("default-get", Verb::DefaultGet),
 ];
 
-/// The same. The original's `help` comes behind `helper`, of which it is a beginning, so it can never be reached.
+/// The subsystems' words. The original's `help` comes behind `helper`, of which it is a beginning, so it can never be
+/// reached.
 pub const SUBSYSTEMS: [(&str, Subsystem); 3] = [
     ("timeout", Subsystem::Timeout),
     ("helper", Subsystem::Helper),
@@ -58,7 +59,7 @@ pub const SUBSYSTEMS: [(&str, Subsystem); 3] = [
 pub struct Line<'a> {
     /// The verb.
     pub verb: Verb,
-    /// To what.
+    /// The kind of object.
     pub subsystem: Subsystem,
     /// All words behind these two, but for those of ours below.
     pub parameters: Vec<&'a str>,

@@ -86,7 +86,7 @@ pub struct Style<'a> {
 struct Occasion<'a> {
     /// What happened; nothing in lists.
     event: Option<Change>,
-    /// Who caused the event.
+    /// The cause of the event.
     origin: Origin<'a>,
     /// Wall clock, nanoseconds since 1970.
     now_ns: u64,

@@ -280,7 +280,7 @@ fn queue(out: &mut String, name: &str, queue: &QueueUsage) {
     line(out, &format!("not enough space errors:\t{:>12}\n", queue.no_space));
 }
 
-/// `-s rsqueue`: what may have to be sent again.
+/// `-s rsqueue`: the messages that wait for an acknowledgement.
 #[must_use]
 pub fn resend_queue(waiting: &[Resend]) -> String {
     let mut out = format!("resent queue (len={})\n", waiting.len());

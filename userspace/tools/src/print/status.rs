@@ -1,4 +1,4 @@
-//! Everything that statistics tell, with types, for machines. The format is `docs/spec/status.md`.
+//! All statistics, with types, for machines. The format is `docs/spec/status.md`.
 //!
 //! Names end in their unit where there is one. Fields are added without a new [`SCHEMA`]; one that goes or changes its
 //! meaning makes a new one.
@@ -43,7 +43,7 @@ pub use service::{Bucket, Http, Reload};
 pub use turnover::{Lifetime, Lived, Turnover, Zone};
 
 object! {
-    /// Everything.
+    /// The status of a daemon.
     Status {
         /// Version of the format, [`SCHEMA`].
         schema: u32,
@@ -73,7 +73,7 @@ object! {
         peers: Vec<Peer>,
         /// What their port refused; `null` where there is none.
         refused: Option<Refused>,
-        /// Replication.
+        /// State of the replication.
         replication: Replication,
         /// Where events come from.
         events: Events,
@@ -113,7 +113,7 @@ object! {
         created: u64,
         /// Flows that found no room.
         create_no_space: u64,
-        /// Changes.
+        /// Changes of flows.
         updated: u64,
         /// Changes of flows that are not there.
         update_failed: u64,
@@ -133,11 +133,11 @@ object! {
         created: u64,
         /// Refused by the other side.
         create_failed: u64,
-        /// Changes.
+        /// Changes of flows.
         updated: u64,
         /// Changes that the table or the kernel refused.
         update_failed: u64,
-        /// Ends.
+        /// Ends of flows.
         destroyed: u64,
         /// Ends that the table or the kernel refused.
         destroy_failed: u64,
@@ -145,11 +145,11 @@ object! {
 }
 
 object! {
-    /// Traffic.
+    /// A volume of traffic.
     Traffic {
         /// Bytes, IP headers included.
         bytes: u64,
-        /// Packets.
+        /// How many packets.
         packets: u64,
     }
 }
@@ -185,7 +185,7 @@ object! {
 }
 
 object! {
-    /// Replication.
+    /// State of the replication.
     Replication {
         /// Messages sent.
         sent: u64,
@@ -234,13 +234,13 @@ object! {
     Hook {
         /// Brought no news.
         settled: u64,
-        /// Of no flow that is in the kernel's table.
+        /// Packets of no flow that is in the kernel's table.
         untracked: u64,
         /// Reports in the rings; a flow that changed during its report is reported twice.
         recorded: u64,
         /// News refused by the filter in the kernel.
         filtered: u64,
-        /// News that found no room. If the flow goes on, its next packet tells it.
+        /// News that found no room. If the flow goes on, its next packet reports it.
         lost: u64,
     }
 }
@@ -254,11 +254,11 @@ object! {
         wanted: String,
         /// Whether this build carries the eBPF programs of tap and hook.
         has_programs: bool,
-        /// Handled.
+        /// Events handled.
         received: u64,
         /// Refused by the filter.
         filtered: u64,
-        /// Not understood.
+        /// Events not understood.
         malformed: u64,
         /// Dropped by the kernel because the socket was full.
         lost: u64,
@@ -280,7 +280,7 @@ object! {
         latency_count: u64,
         /// Their sum, microseconds.
         latency_sum_us: u64,
-        /// The same by how long they were; longer ones than the last bucket's are in none.
+        /// The waits by their length; longer ones than the last bucket's are in none.
         latency: Vec<Bucket>,
         /// The tap's program saw.
         tap_seen: u64,
@@ -308,7 +308,7 @@ object! {
 object! {
     /// Queues to the peer.
     Queues {
-        /// What waits to be sent.
+        /// Messages that wait to be sent.
         outbox: Queue,
         /// Buffers that links refused.
         errors: Queue,
@@ -324,7 +324,7 @@ object! {
     Inside {
         /// Its name (`docs/spec/status.md`).
         name: String,
-        /// How full it is.
+        /// Length and limit of the queue.
         queue: Queue,
     }
 }
@@ -366,7 +366,7 @@ object! {
         commits: u64,
         /// Flows and expectations that the kernel took in them.
         commit_taken: u64,
-        /// Those that it refused.
+        /// Flows and expectations that the kernel refused.
         commit_failed: u64,
         /// How long the last one took, microseconds; `null` before the first.
         last_commit_us: Option<u64>,

@@ -187,7 +187,7 @@ fn without_a_status_nothing_is_said_about_it() {
     );
 }
 
-/// Defect 32 of the original (`docs/defects.md`): nothing is cut, however much there is to say.
+/// Defect 32 of the original (`docs/defects.md`): nothing is cut, however long the line is.
 #[test]
 fn a_line_is_as_long_as_what_it_tells() {
     let wide = |n: u8| [0x20, 1, 0xd, 0xb8, n, n, n, n, n, n, n, n, n, n, n, n];

@@ -15,7 +15,7 @@ use ctnetlink::tuple::{FAMILY_IPV6, ipproto};
 use ctnetlink::{Expectation, Tuple, expectation};
 use std::fmt::{self, Write};
 
-/// Which fields a line may have beyond those it always has.
+/// The fields that a line may have beyond those it always has.
 #[derive(Clone, Copy, Default)]
 pub struct Line<'a> {
     /// Layer-3 protocol in front.
@@ -46,7 +46,7 @@ pub struct Age {
     pub active_s: u64,
 }
 
-/// Who caused an event, after its line. Nothing is printed for the kernel itself (port id 0).
+/// The cause of an event, after its line. Nothing is printed for the kernel itself (port id 0).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin<'a> {
     /// Netlink port id.

@@ -23,13 +23,13 @@ pub const HEAD: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>";
 /// The element around all others of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root {
-    /// Of flows.
+    /// The root of a list of flows.
     Conntrack,
-    /// Of expectations.
+    /// The root of a list of expectations.
     Expect,
 }
 
-/// Which elements there may be beyond those that are always there.
+/// The elements that there may be beyond those that are always there.
 #[derive(Clone, Copy, Default)]
 pub struct Xml<'a> {
     /// What happened, in a listing of events.
@@ -56,9 +56,9 @@ pub struct Xml<'a> {
 pub struct When {
     /// Hour, 0 to 23.
     pub hour: u8,
-    /// Minute.
+    /// Minute, 0 to 59.
     pub min: u8,
-    /// Second.
+    /// Second, 0 to 60.
     pub sec: u8,
     /// Day of the week, Sunday is 1.
     pub wday: u8,
@@ -66,7 +66,7 @@ pub struct When {
     pub day: u8,
     /// Month, January is 1.
     pub month: u8,
-    /// Year.
+    /// The year.
     pub year: i32,
 }
 

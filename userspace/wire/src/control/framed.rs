@@ -80,7 +80,7 @@ numbers! {
 numbers! {
     /// How a request ended.
     Status {
-        /// It was carried out. The body is a [`Tally`].
+        /// The request was carried out. The body is a [`Tally`].
         Done = 0;
         /// The request was not understood. This and all others but `Limit`: the body is text.
         Malformed = 1;
@@ -94,7 +94,7 @@ numbers! {
         NoTable = 5;
         /// More flows than were allowed for. The body is a [`Tally`].
         Limit = 6;
-        /// It failed on the way.
+        /// The request failed on the way.
         Failed = 7;
         /// Too much is asked at once.
         Busy = 8;
@@ -102,7 +102,7 @@ numbers! {
 }
 
 numbers! {
-    /// What is asked.
+    /// The operation that a request asks for.
     Verb {
         /// Show flows. DATA: the list.
         List = 1;
@@ -124,9 +124,9 @@ numbers! {
     Format {
         /// Lines for people.
         Text = 0;
-        /// JSON.
+        /// Output as JSON.
         Json = 1;
-        /// XML.
+        /// Output as XML.
         Xml = 2;
     }
 }
@@ -136,7 +136,7 @@ numbers! {
 pub struct Header {
     /// Bytes of the body, at most [`BODY_MAX`].
     pub len: usize,
-    /// What it is.
+    /// The kind of the frame.
     pub kind: Kind,
     /// How it ended: other than [`Status::Done`] in [`Kind::End`] alone.
     pub status: Status,
@@ -209,12 +209,12 @@ pub fn versions() -> [u8; 4] {
 /// The frames of an answer in their order: what follows an END, or comes before a HELLO, is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Answer {
-    /// Nothing has come.
+    /// No byte has arrived.
     #[default]
     New,
     /// The versions are agreed.
     Open,
-    /// It is complete.
+    /// The answer is complete.
     Ended,
 }
 
@@ -244,12 +244,12 @@ impl Answer {
 /// The frames of a request in their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Question {
-    /// Nothing has come.
+    /// No byte has arrived.
     #[default]
     New,
     /// The versions are known.
     Open,
-    /// It is complete.
+    /// The request is complete.
     Asked,
 }
 
@@ -292,7 +292,7 @@ mod field {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask<'a> {
-    /// What to do.
+    /// The operation.
     pub verb: Verb,
     /// The network namespace that is meant: device and inode of its file. `None`: the daemon's, whichever it is.
     pub namespace: Option<(u64, u64)>,

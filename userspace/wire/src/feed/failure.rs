@@ -14,12 +14,12 @@ mod tail {
     pub(super) const COUNT: u8 = 8;
 }
 
-/// Something that the kernel refused, dropped or evicted; or how often, where no more is known.
+/// A flow or packet that the kernel refused, dropped or evicted; or how many, where no more is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure<'a> {
-    /// Why.
+    /// The reason of the failure.
     pub reason: Reason,
-    /// The packet, or the flow; [`Tuple::UNKNOWN`] where the kernel's counter alone tells.
+    /// The packet, or the flow; [`Tuple::UNKNOWN`] where only the kernel's counter reports the failure.
     pub tuple: Tuple,
     /// The zone, where there is a flow.
     pub zone: Option<u16>,
@@ -72,7 +72,7 @@ impl Failure<'_> {
 }
 
 impl<'a> Record<'a> {
-    /// The failure that it tells; `None` if it tells something else, or a reason of a later version.
+    /// The failure that the record reports; `None` if the record is of another kind, or the reason of a later version.
     #[must_use]
     pub fn failure(&self) -> Option<Failure<'a>> {
         let reason = Reason::from_number(self.head.reason)?;

@@ -5,15 +5,15 @@ use ctnetlink::flow::{HelperName, Status};
 use ctnetlink::uapi::{cta, help};
 use ctnetlink::{DecodeError, Tuple};
 
-/// The flow that a packet belongs to (`NFQA_CT`), as far as helpers ask about it. The kernel tells more with each
-/// packet; to read that, too, took half of the instructions that a packet costs in user space.
+/// The flow that a packet belongs to (`NFQA_CT`), with the fields that helpers need. The kernel sends more with each
+/// packet; reading that, too, took half of the instructions that a packet costs in user space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WatchedFlow<'a> {
     /// `CTA_TUPLE_ORIG`.
     pub orig: Tuple,
     /// `CTA_TUPLE_REPLY`.
     pub reply: Tuple,
-    /// The zone that tells this flow from others with the same original tuple.
+    /// The zone that distinguishes this flow from others with the same original tuple.
     pub zone: u16,
     /// `CTA_STATUS`.
     pub status: Status,

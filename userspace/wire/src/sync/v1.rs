@@ -103,8 +103,8 @@ bitflags! {
     }
 }
 
-/// What a sender that has nothing left to send says of its own table, so that the receiver can tell whether it holds
-/// the same (`docs/spec/sync.md` S10). It stands in the body of an ALIVE, which conntrackd ignores.
+/// A sender's description of its own table, sent when nothing is left to send. The receiver compares it with what it
+/// holds (`docs/spec/sync.md` S10). It stands in the body of an ALIVE, which conntrackd ignores.
 ///
 /// ```text
 ///  8               12              16              20              24
@@ -117,8 +117,8 @@ bitflags! {
 pub struct Account {
     /// The sender's table is what its kernel holds, as far as the sender knows.
     pub exact: bool,
-    /// Each message of the sender about a flow tells all that it knows of the flow, so that what an update does not
-    /// tell is not there. Senders without a table pass on what changed.
+    /// Each message of the sender about a flow carries all that it knows of the flow, so a field that an update does
+    /// not carry is absent. Senders without a table pass on what changed.
     pub whole: bool,
     /// The sender writes received flows straight into its kernel (`DisableExternalCache`). A received state of one of
     /// its own flows changes or ends that flow, and the sender does not announce the change.
@@ -162,7 +162,7 @@ pub enum Control {
         /// Last sequence number.
         to: u32,
     },
-    /// The receiver is to send its whole table.
+    /// The sender asks the receiver for its whole table.
     Resync,
 }
 
@@ -206,7 +206,7 @@ pub struct Options {
     pub window_scale: bool,
 }
 
-/// Which receive counter a fault belongs to; conntrackd shows the same ones in `-s network`.
+/// The receive counter of a fault; conntrackd shows the same ones in `-s network`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultKind {
     /// The header contradicts itself.
@@ -254,7 +254,7 @@ impl fmt::Display for Fault {
 
 impl core::error::Error for Fault {}
 
-/// Which flow with ports a message is likely to be about, in a fraction of the time that [`decode`] takes. A hint:
+/// The flow with ports that a message is likely to be about, in a fraction of the time that [`decode`] takes. A hint:
 /// nothing is checked, and the zone is taken to be 0.
 #[must_use]
 pub fn hint(raw: &RawMessage<'_>) -> Option<FlowKey> {

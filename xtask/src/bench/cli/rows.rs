@@ -13,7 +13,7 @@ const PORT: u16 = 1007;
 /// `-I`, `-C` and `-G` are run so often for one measurement.
 const ONES: usize = 100;
 
-/// What is compared.
+/// A comparison of our program, the original and the floor.
 pub(super) struct Bench {
     pub(super) ours: PathBuf,
     pub(super) beside: PathBuf,
@@ -29,7 +29,7 @@ pub(super) enum Target {
     OfFloor(f64),
     /// In the unit of the row.
     AtMost(f64),
-    /// No more than the original, and a tenth for chance.
+    /// At most as long as the original, and a tenth for chance.
     AsOriginal,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Row {
     pub(super) target: Target,
     /// What else is worth knowing, of each run.
     pub(super) notes: Vec<String>,
-    /// Whether ours did what it was to do.
+    /// Whether our program did its work.
     pub(super) done: bool,
 }
 

@@ -11,7 +11,7 @@ const PORT: u16 = 3790;
 
 /// What all routers of a demonstration have in common.
 pub(in crate::demo) struct Site {
-    /// Those that take part, the preferred one first.
+    /// The routers that take part, the preferred one first.
     pub(in crate::demo) routers: Vec<Node>,
     /// Their conntrackd; none without replication.
     pub(in crate::demo) program: Option<Program>,

@@ -1,5 +1,5 @@
-//! What the kernel said: datagrams of a 6.18 kernel on x86-64 (little-endian), as hexadecimal text, with accounting and
-//! timestamps switched on. The DCCP ones are written by hand, because that kernel tracks DCCP no more.
+//! Datagrams of a 6.18 kernel on x86-64 (little-endian), as hexadecimal text, with accounting and
+//! timestamps switched on. The DCCP ones are written by hand, because that kernel no longer tracks DCCP.
 
 /// A datagram, and what it says in the words of `describe`.
 #[derive(Clone, Copy)]

@@ -87,7 +87,7 @@ impl FlowView<'_> {
         self.seq_adj != [None; 2]
     }
 
-    /// The kernel tells zeros for every flow made through netlink (seen on 6.18): the request reserves the room.
+    /// The kernel sends zeros for every flow made through netlink (seen on 6.18): the request reserves the room.
     fn synproxy_set(&self) -> Option<Synproxy> {
         self.synproxy.filter(|given| *given != Synproxy::default())
     }

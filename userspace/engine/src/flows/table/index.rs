@@ -195,7 +195,7 @@ impl Index {
     }
 }
 
-/// What tells most entries of a bucket apart; never 0.
+/// The tag that distinguishes most entries of a bucket; never 0.
 #[inline]
 const fn tag(hash: u64) -> u8 {
     let low = hash as u8;

@@ -22,8 +22,8 @@ bitflags! {
         const UNCONFIRMED = 1 << 11;
         /// Local: an event or a packet reported its beginning, so `since_s` is that time.
         const BEGAN = 1 << 6;
-        /// Local: its stamp is the time its last news was heard, which may be long after it happened; or an update was
-        /// laid over what was known, which may have been an earlier life.
+        /// Local: its stamp is the time its last news arrived, which may be long after it happened; or an update was
+        /// merged into what was known, which may have been an earlier life.
         const ARRIVAL_TIME = 1 << 10;
         /// Local: a peer's message about it was written into the kernel, and the kernel was queried for the result.
         /// The answer is not sent back to peers.
@@ -35,7 +35,7 @@ bitflags! {
         /// has used it since.
         const MADE = 1 << 14;
         /// Remote, straight into the kernel: a transfer of all the peer's flows did not name it. It stays until the
-        /// kernel lets go of it, because traffic may use it of which no event tells.
+        /// kernel removes it, because traffic that no event reports may use it.
         const LEFT = 1 << 15;
         /// Remote, straight into the kernel: the kernel may hold another flow in its place. One of this node's flows
         /// was there and the peer's message was merged into it, or the kernel refused the message. The next message

@@ -99,7 +99,7 @@ impl Ends {
         Self::short(&orig, &reply).unwrap_or_else(|| Self::Wide(pairs.keep([orig, reply])))
     }
 
-    /// Both directions in short, if that is all there is to tell.
+    /// Both directions in short form, if that form holds all of them.
     fn short(orig: &Tuple, reply: &Tuple) -> Option<Self> {
         let (proto, orig) = (orig.proto, End::of(orig)?);
         if *reply == Tuple::default() {

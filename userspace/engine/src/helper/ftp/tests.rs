@@ -7,7 +7,7 @@ use ctnetlink::Tuple;
 use ctnetlink::expectation::ExpectNat;
 use std::vec::Vec;
 
-/// Who says it, what it says, and what it says of port 5002 where the speaker is known as 10.2.0.77 or 10.1.0.99.
+/// A speaker, its text, and its text for port 5002 where the speaker is known as 10.2.0.77 or 10.1.0.99.
 struct Said {
     by: Direction,
     text: &'static str,

@@ -244,8 +244,9 @@ fn a_flow_that_the_first_reading_shows_before_its_first_packet_is_told() {
     assert_eq!(told(&mut engine, 180), [(Change::New, flow().key())]);
 }
 
-/// Where requests are not heard of, the kernel's table is read after a commit. What the commit wrote is the peer's, but a
-/// flow that began at that moment is not, even if the reading shows it before its first packet is reported.
+/// Where requests of other programs are not reported, the kernel's table is read after a commit. What the commit wrote
+/// is the peer's, but a flow that began at that moment is not, even if the reading shows it before its first packet is
+/// reported.
 #[test]
 fn after_a_commit_what_began_here_meanwhile_is_told_and_what_was_written_is_not() {
     let config = Config { hears_requests: false, ..Config::default() };

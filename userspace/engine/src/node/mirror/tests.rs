@@ -167,7 +167,7 @@ fn what_was_there_before_the_peer_spoke_of_it_is_read() {
     talk.tells(Change::Update, &flow(1));
     talk.kernel(|_| None);
     talk.reads(&[flow(1)]);
-    // Whose it is, is asked once more, behind what may be on its way.
+    // The engine queries once more whose flow it is, behind requests that may be on their way.
     assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
     talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
     assert_eq!(talk.own(), [key(1)]);
@@ -275,7 +275,7 @@ fn a_reading_finds_what_was_written_and_has_ended_without_a_word() {
     talk.settles(first, 2);
     talk.kernel(|_| None);
     assert!(talk.is_exact());
-    // Events were off, and what ended meanwhile no event tells.
+    // Events were off, and no event reports what ended meanwhile.
     talk.reads(&[flow(2)]);
     assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
     talk.handle(Input::Verified { key: key(1), flow: None });
@@ -358,7 +358,7 @@ fn what_a_reading_shows_of_a_peers_flow_that_was_forgotten_since_may_be_outdated
     talk.kernel(|_| None);
     talk.handle(Input::Command(CommandId(1), Command::ResyncKernel));
     talk.kernel(|_| None);
-    // The reading has passed the flow by now, and news of it comes in.
+    // The reading has passed the flow when news of it comes in.
     let (event, origin, stamp) = (Change::Update, Origin::Inject, Stamp::InOrder);
     talk.handle(Input::Kernel { event, flow: flow(1), origin, stamp });
     let flush = Command::Flush { local: false, remote: true };

@@ -53,7 +53,7 @@ fn what_was_done_unheard_is_looked_for_once_it_would_be_heard() {
     engine.handle(now, Input::SourceChanged { hears_requests: true });
     assert!(audits_within(&mut engine, &mut now, Duration::from_secs(1)));
     engine.handle(now, Input::DumpDone { complete: true });
-    // From here on it is as where requests were heard of all the time.
+    // From here on the engine behaves as if requests had been reported all the time.
     let within = limit::AUDIT_PAUSE + Duration::from_secs(2);
     assert!(!audits_within(&mut engine, &mut now, within));
 }

@@ -32,7 +32,7 @@ impl V1 {
         Account { exact, whole: keeps, injects, transfer, flows: counted.then_some(flows) }
     }
 
-    /// Tells the peers that there is nothing left to send, and how much they should hold.
+    /// Announces to the peers that nothing is left to send, and how many flows they should hold.
     pub(super) fn queue_account(&mut self, node: &mut Node, now: Instant) {
         let account = self.account(node);
         self.outbox.queue_control(Control::Settled(Some(account)));

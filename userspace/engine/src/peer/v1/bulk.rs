@@ -21,7 +21,7 @@ impl Outbox {
     pub fn start_bulk(&mut self, table: &mut FlowTable, is_anothers: impl Fn(Entry<'_>) -> bool) {
         self.queue_unheard(table);
         // Ends that wait for an acknowledgement are sent again too: messages of the transfer may push them out of the
-        // queue that keeps them. An end whose flow another node has by now is not: a third node would take that
+        // queue that keeps them. An end is not sent if another node has its flow since: a third node would take that
         // node's flow for ended, and this node's earlier message goes there because the transfer did not name it.
         let ended = table.iter().filter(|(_, entry)| entry.has_ended());
         let ended: Vec<(Slot, bool)> =

@@ -20,11 +20,11 @@ bitflags! {
     /// What the session remembers of a flow.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Marks: u8 {
-        /// It waits in the outbox.
+        /// The entry waits in the outbox.
         const QUEUED = 1 << 0;
         /// The peers may know it.
         const SENT = 1 << 1;
-        /// What the peers may know under this identity was another flow: the next message tells it as new.
+        /// The peers may know another flow under this identity: the next message sends it as new.
         const RESEND_AS_NEW = 1 << 2;
         /// Sent, and the peer has not acknowledged it.
         const WAITING = 1 << 3;
@@ -33,7 +33,8 @@ bitflags! {
         const NEW_WAITING = 1 << 4;
         /// The peer has not acknowledged it since a bulk transfer sent all of it, a mark of 0 too.
         const FULL_STATE = 1 << 5;
-        /// No message has carried it, or what took its place: not even one that was lost, or is kept no more.
+        /// No message has carried the flow, or what took its place: not even one that was lost, or is not kept any
+        /// more.
         const UNTOLD = 1 << 6;
         /// The peer has acknowledged all that was sent of it.
         const ACKED = 1 << 7;
@@ -47,7 +48,7 @@ impl Marks {
         !self.contains(Self::SENT) || self.contains(Self::UNTOLD)
     }
 
-    /// Whether the next message about a living flow tells it as new.
+    /// Whether the next message about a living flow sends it as new.
     #[must_use]
     pub const fn tell_as_new(self) -> bool {
         !self.contains(Self::SENT) || self.contains(Self::RESEND_AS_NEW)
@@ -134,7 +135,7 @@ impl Column {
         self.set_ticket(slot, seq);
     }
 
-    /// Message `seq`, which tells a flow as new, is out.
+    /// Message `seq`, which sends a flow as new, is out.
     pub fn on_begun(&mut self, slot: Slot, seq: u32) {
         self.marks_mut(slot).insert(Marks::NEW_WAITING);
         self.tickets_mut(slot).began = seq;

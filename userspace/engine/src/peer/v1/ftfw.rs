@@ -9,7 +9,7 @@
 //!    |-- ACK (every ACKWindowSize messages) ->|   or a second after the first one
 //!    |<------ flow 17, flow 19 ---------------|
 //!    |-- ACK ..17, NACK 18..18 -------------->|   a moment later: 18 comes again, with a new number
-//!    |<---------------- ALIVE ----------------|   after a second without a word: a gap before it shows what is lost
+//!  |<---------------- ALIVE ----------------|   after a second of silence: a gap before it shows what is lost
 //! ```
 
 use super::is_before;
@@ -38,7 +38,7 @@ pub struct Ftfw {
     missing_due: Instant,
     /// Whether the last message said HELLO.
     peer_greets: bool,
-    /// Whether the peer tells when it has sent everything; conntrackd does not.
+    /// Whether the peer announces when it has sent everything; conntrackd does not.
     peer_settles: bool,
     /// When the peer answered our HELLO, as long as it has not shown by an ACK that the answer was for this life of us.
     answered: Option<Instant>,
@@ -190,7 +190,7 @@ impl Ftfw {
         self.due = now + limit::ACK_AFTER;
     }
 
-    /// Whether what the peer was asked for may not be here yet, as far as a peer tells that sends accounts.
+    /// Whether messages that the peer was asked for may still be missing, according to a peer that sends accounts.
     #[must_use]
     pub const fn waits_for_missing(&self) -> bool {
         self.nacked
@@ -380,7 +380,7 @@ mod tests {
         assert!(!sent(&mut outbox)[0].flags.contains(Flags::HELLO_BACK));
     }
 
-    /// S9.12.
+    /// Requirement S9.12.
     #[test]
     fn a_peer_that_answers_and_then_acknowledges_nothing_is_greeted_again() {
         let (mut ftfw, mut outbox) = greeted();

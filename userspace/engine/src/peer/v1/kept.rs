@@ -9,9 +9,9 @@ use ctnetlink::flow::Known;
 /// The flow table and what is remembered of its flows.
 #[derive(Debug)]
 pub struct Kept<'a> {
-    /// What is remembered.
+    /// What the session remembers of the flows.
     pub column: &'a mut Column,
-    /// The flows.
+    /// The table of the flows.
     pub table: &'a mut FlowTable,
 }
 

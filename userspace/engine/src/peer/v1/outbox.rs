@@ -58,7 +58,7 @@ pub struct Outbox {
     options: Options,
     /// What goes with the next message.
     greeting: Flags,
-    /// What was sent and may have to be sent again; only FTFW does that.
+    /// Sent messages that may have to be sent again; only FTFW resends.
     resend: Option<ResendQueue>,
     /// Requests the peer has not acknowledged.
     open: Requests,
@@ -93,14 +93,14 @@ impl Outbox {
         }
     }
 
-    /// The same outbox; unless it `speaks`, what is queued is thrown away.
+    /// The same outbox; unless it `speaks`, it throws its queue away.
     #[must_use]
     pub const fn speaking(mut self, speaks: bool) -> Self {
         self.no_peer = !speaks;
         self
     }
 
-    /// The same outbox, which tells flows again where that is the mode.
+    /// The same outbox; in ALARM mode it refreshes flows.
     #[must_use]
     pub fn refreshing(mut self, config: &Config, now: Instant) -> Self {
         self.refresh = Refresh::of(config, now);
@@ -138,7 +138,7 @@ impl Outbox {
         });
     }
 
-    /// What is on its way about a flow is outdated; it is not to be sent again.
+    /// The message about a flow that is on its way is outdated and will not be sent again.
     pub(super) fn supersede(&mut self, slot: Slot) {
         if self.column.has(slot, Marks::WAITING) {
             self.column.marks_mut(slot).remove(Marks::WAITING);
@@ -167,7 +167,7 @@ impl Outbox {
         self.column.reset(slot, Marks::empty());
     }
 
-    /// The next message about a flow tells it as new.
+    /// Makes the next message about a flow send it as new.
     pub fn start_over(&mut self, slot: Slot) {
         if !self.no_peer {
             self.column.marks_mut(slot).insert(Marks::RESEND_AS_NEW | Marks::UNTOLD);
@@ -230,7 +230,7 @@ impl Outbox {
         }
     }
 
-    /// Forgets what waits to be said about the expectations that `matches`.
+    /// Drops the unsent messages about the expectations that `matches`.
     pub fn withdraw_expectations(&mut self, matches: impl Fn(&ExpectKey) -> bool) {
         let matches = |item: &Item| match item {
             Item::Expect(expect) => matches(&ExpectKey::of(expect)),
@@ -262,7 +262,7 @@ impl Outbox {
         self.queue.push_back(item);
     }
 
-    /// Asks for everything, unless that waits to be sent.
+    /// Requests everything from the peers, unless a request for it waits to be sent.
     pub fn queue_resync(&mut self) {
         let waits = |item: &Item| matches!(item, Item::Control(Control::Resync));
         if !self.queue.iter().any(waits) {
@@ -276,7 +276,7 @@ impl Outbox {
         self.forgotten || self.resend.as_ref().is_some_and(ResendQueue::has_forgotten)
     }
 
-    /// The same, once.
+    /// Whether something was dropped that the peer should have received; a second call returns false.
     pub fn take_forgotten(&mut self) -> bool {
         let forgotten = self.has_forgotten();
         self.forgotten = false;
@@ -339,7 +339,7 @@ impl Outbox {
         self.seq
     }
 
-    /// Whether so much waits for an acknowledgement that a bulk transfer is to wait too.
+    /// Whether so much waits for an acknowledgement that a bulk transfer must wait too.
     #[must_use]
     pub fn is_congested(&self) -> bool {
         let most = |r: &ResendQueue| {
@@ -450,7 +450,7 @@ impl Outbox {
         unheard.into_iter().flatten().for_each(|expect| self.queue_expectation_again(expect));
     }
 
-    /// Makes room for a living flow: gives up the oldest end that the peer has not heard of. False if there is none.
+    /// Makes room for a living flow: releases the oldest end that the peer has not received. False if there is none.
     pub fn reclaim(&mut self, table: &mut FlowTable, counters: &mut ReplicaCounters) -> bool {
         let Some(slot) = table.take_grave() else { return false };
         if let Some(resend) = &mut self.resend
@@ -511,7 +511,7 @@ impl Outbox {
 
     /// Packs one entry out of turn, for a bulk transfer; false when the datagram is full.
     ///
-    /// The peer may know another mark from a flow whose end it did not hear of, so a bulk transfer tells marks of 0
+    /// If the peer missed the end of an earlier flow, it may hold another mark, so a bulk transfer sends marks of 0
     /// too.
     pub fn pack_entry(
         &mut self,

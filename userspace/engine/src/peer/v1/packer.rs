@@ -5,11 +5,11 @@ use ctnetlink::Writer;
 /// Whether a message went into the datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packed {
-    /// It did.
+    /// The message is in the datagram.
     Yes,
-    /// It will fit into the next one.
+    /// The message will fit into the next datagram.
     LaterOne,
-    /// It fits into none.
+    /// The message fits into no datagram.
     Never,
     /// There was nothing to pack.
     Nothing,

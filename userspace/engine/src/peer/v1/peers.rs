@@ -231,7 +231,7 @@ impl Peers {
         }
         let silent = |(_, peer): &(usize, &Peer)| peer.tracker.heard_at();
         let oldest = self.all.iter().enumerate().min_by_key(silent).map_or(0, |(at, _)| at);
-        // What it sent stays, and is older than everything that its successor sends.
+        // Messages of the predecessor stay, and are older than everything that its successor sends.
         peer.tracker = peer.tracker.behind(&self.all[oldest].tracker);
         self.all[oldest] = peer;
         PeerId::at(oldest)
@@ -243,7 +243,7 @@ impl Peers {
         self.all.get(id.index())
     }
 
-    /// The same, to change.
+    /// The state of a peer, mutable.
     pub fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
         self.all.get_mut(id.index())
     }
@@ -253,7 +253,7 @@ impl Peers {
         self.all.iter().enumerate().map(|(at, peer)| (PeerId::at(at), peer))
     }
 
-    /// The same, to change.
+    /// The states of all peers, mutable.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (PeerId, &mut Peer)> {
         self.all.iter_mut().enumerate().map(|(at, peer)| (PeerId::at(at), peer))
     }
@@ -264,7 +264,7 @@ impl Peers {
         self.all.iter().filter_map(|peer| peer.tracker.heard_at()).max()
     }
 
-    /// Those that sent something not long before `now`; all of them if none did.
+    /// Peers that sent something not long before `now`; all of them if none did.
     pub fn present(&self, now: Instant) -> impl Iterator<Item = (PeerId, &Peer)> {
         let here = move |peer: &Peer| {
             peer.tracker.heard_at().is_some_and(|at| now.since(at) <= limit::PEER_SILENCE)

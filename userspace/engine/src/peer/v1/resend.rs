@@ -40,9 +40,9 @@ struct Record {
 pub enum AckVerdict {
     /// All is well.
     Fine,
-    /// It speaks of numbers that were never given.
+    /// The message names numbers that were never given.
     Absurd,
-    /// It asks for messages that are not kept any more: only a bulk transfer can make good for them.
+    /// The message asks for numbers that are not kept any more: only a bulk transfer can make good for them.
     Beyond,
 }
 
@@ -61,7 +61,7 @@ pub struct ResendQueue {
     /// The latest message that was dropped without having been acknowledged. At first the last one of an earlier life
     /// of this node: a peer that asks for it has not noticed that another life began, and lacks what ended between.
     dropped: Option<u32>,
-    /// Ended flows whose end was dropped: a bulk transfer tells it again. Each with its ticket.
+    /// Ended flows whose end was dropped, each with its ticket: a bulk transfer sends the ends again.
     unheard: Bounded<(Slot, u32)>,
     /// Expectations whose news was dropped.
     unheard_expectations: Bounded<Box<Expectation>>,
@@ -78,9 +78,9 @@ pub struct ResendQueue {
 /// Counts of requests to the peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
-    /// RESYNCs.
+    /// How many RESYNCs.
     pub resyncs: usize,
-    /// NACKs.
+    /// How many NACKs.
     pub nacks: usize,
 }
 
@@ -129,7 +129,7 @@ impl ResendQueue {
         self.live
     }
 
-    /// Whether none waits.
+    /// Whether no message waits for an acknowledgement.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.live == 0
@@ -159,7 +159,7 @@ impl ResendQueue {
         self.forgotten
     }
 
-    /// A bulk transfer is to show what was forgotten.
+    /// Clears the mark that messages were forgotten: a bulk transfer will show them.
     pub const fn clear_forgotten(&mut self) {
         self.forgotten = false;
     }
@@ -233,7 +233,7 @@ impl ResendQueue {
         self.unheard.clear();
     }
 
-    /// Forgets the messages that `matches`: they are not to be sent again.
+    /// Forgets the messages that `matches`, so that they are not sent again.
     pub fn withdraw(&mut self, matches: impl Fn(&Item) -> bool) {
         let before = self.records.len();
         self.records.retain(|record| !matches(&record.item));

@@ -31,12 +31,12 @@ pub struct V1 {
     pub(in crate::peer) peers: Peers,
     /// Whether the silence of the peer was reported.
     pub(super) peer_silent: bool,
-    /// A bulk transfer is to begin when the kernel's table has been read.
+    /// A bulk transfer begins when the kernel's table has been read.
     pub(super) bulk_wanted: bool,
     /// Datagrams a bulk transfer may still send before its next pause, and when that is over.
     pub(super) bulk_left: u32,
     pub(super) bulk_next: Instant,
-    /// When the last bulk transfer began, and when the next one is to begin that the peer has asked for meanwhile.
+    /// When the last bulk transfer began, and when the next one begins that the peer has asked for meanwhile.
     pub(super) bulk_began: Option<Instant>,
     pub(super) bulk_due: Option<Instant>,
     /// When this node last sent a flow while a peer wrote such messages into its kernel.
@@ -78,7 +78,7 @@ impl Arrival {
 
 /// The numbers in a datagram.
 struct Numbers {
-    /// That of the first message.
+    /// The number of the first message.
     first: u32,
     /// The one that follows the last message.
     next: u32,
@@ -261,7 +261,7 @@ impl V1 {
         }
         let arrival = Arrival { peer: id, seq, flags, place };
         if place.step == Step::Late && self.is_overtaken(node, &message, arrival) {
-            // Its number stays one that is missing, and the peer tells again how the flow began.
+            // Its number still counts as missing, and the peer sends again how the flow began.
             node.counters.remote.stale += 1;
             return;
         }
@@ -513,14 +513,14 @@ impl V1 {
         self.outbox.pack(&mut flows.table, local_expectations, packer, &mut counters.replica);
     }
 
-    /// Whether there is a peer that is to see that this node lives.
+    /// Whether there is a peer that needs signs of life from this node.
     pub const fn converses(&self, node: &Node) -> bool {
         let replication = &node.config.replication;
         replication.has_peer && replication.mode.converses()
     }
 
-    /// After a while without a word, one is said, so that the peer sees what it may have missed. That it misses
-    /// something for sure is said at once.
+    /// After a while of silence, queues an account or an ALIVE, so that the peer sees what it may have missed; at once,
+    /// if the peers lack something for sure.
     pub fn say_alive(&mut self, node: &mut Node, now: Instant) {
         let owing = self.has_debt_to_tell(node);
         if !(owing || now >= self.alive_next) || !self.outbox.is_empty() {
@@ -566,7 +566,7 @@ impl V1 {
         self.outbox.queues(queues);
     }
 
-    /// What waits to be sent and what waits to be acknowledged.
+    /// The messages that wait to be sent, and those that wait for an acknowledgement.
     #[must_use]
     pub const fn outbox(&self) -> &Outbox {
         &self.outbox

@@ -38,11 +38,11 @@ pub struct Placement {
 /// How to interpret the first number of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Belief {
-    /// It continues what came before, or it begins a life of the peer that says so.
+    /// The datagram continues what came before, or it begins a life of the peer that says so.
     Continues,
-    /// It lies far from everything before, and only this one datagram says so.
+    /// The datagram lies far from everything before, and only this one says so.
     Doubtful,
-    /// It lies far from everything before the doubtful datagram, but continues that.
+    /// The datagram lies far from everything before the doubtful one, but continues that.
     Confirmed,
 }
 
@@ -55,7 +55,7 @@ pub enum Belief {
 pub struct Tracker {
     /// Highest number seen, and its order.
     last: Option<(u32, u64)>,
-    /// When that came.
+    /// When the highest number came.
     last_at: Instant,
     /// What the last messages looked like, each where its number says; 0 where none came.
     seen: Box<[u32]>,
@@ -68,7 +68,7 @@ pub struct Tracker {
     missing: u32,
     /// Order of the message that passed over the last of these; 0 when none is missing.
     hole: u64,
-    /// What was missing before this order has been made good by other means, and counts as missing no more.
+    /// Numbers missing before this order have been made good by other means, and count as missing no longer.
     forgiven: u64,
     /// The number that follows a datagram whose numbers lie far from all others.
     doubtful: Option<u32>,
@@ -137,7 +137,7 @@ impl Tracker {
     }
 
     /// The order that message `seq` of this life of the peer had or would have had; `None` for numbers before the first
-    /// one that was heard, for those that were passed over in a jump, and for those too long ago to tell.
+    /// one that was received, for those that were passed over in a jump, and for those too long ago to decide.
     #[must_use]
     pub fn order_of(&self, seq: u32) -> Option<u64> {
         let (last, _) = self.last?;
@@ -178,8 +178,8 @@ impl Tracker {
         self.last.map(|_| self.last_at)
     }
 
-    /// Places the message `bytes` with number `seq`. `anew`: whether the message says that the peer restarted, if it
-    /// is no late one.
+    /// Places the message `bytes` with number `seq`. `anew`: whether the message says that the peer restarted, unless
+    /// it is a late one.
     pub fn place(
         &mut self,
         now: Instant,
@@ -198,8 +198,8 @@ impl Tracker {
         let step = seq.wrapping_sub(last) as i32;
         let distance = step.unsigned_abs();
         if step > 0 && !anew {
-            // A number further back than the window counts as a restart, so that longer gaps need no more room; else
-            // forged numbers could use up all there are.
+            // A number further back than the window counts as a restart, so longer gaps need no more room; otherwise
+            // forged numbers could use up all there is.
             let order = order + u64::from(distance.min(limit::LATE_WINDOW));
             if distance == 1 {
                 return self.advance(now, seq, looks, order, Step::Next);
@@ -228,7 +228,7 @@ impl Tracker {
         }
         let far = (limit::LATE_WINDOW..limit::LATE_REACH_GREETED).contains(&distance);
         if self.greets && step <= 0 && far && !anew && !quiet {
-            // It was asked for long ago, and comes again with another number.
+            // The message was asked for long ago, and comes again with another number.
             counters.before += 1;
             return Placement { order, step: Step::Again, restarted: false };
         }

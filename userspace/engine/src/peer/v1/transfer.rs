@@ -30,7 +30,7 @@ impl V1 {
             node.start_dump(now, command.into_iter().collect(), false);
             return;
         }
-        // It goes as fast as the peer and the link take it; if they are not there, it waits until they are.
+        // The transfer goes as fast as the peer and the link take it; if they are not there, it waits until they are.
         command.into_iter().for_each(|id| node.tell(Event::CommandDone(id)));
         if node.dump.as_ref().is_some_and(|dump| dump.first) {
             // The table is not filled yet, and what the dump adds is sent to no peer.
@@ -72,7 +72,7 @@ impl V1 {
         }
     }
 
-    /// Tells the peers of all local expectations, as the last part of a bulk transfer.
+    /// Sends all local expectations to the peers, as the last part of a bulk transfer.
     pub fn queue_expectations(&mut self, node: &mut Node) {
         for entry in node.local_expectations.table().values() {
             self.outbox.queue_expectation(&entry.expect, &mut node.counters.replica);

@@ -6,7 +6,7 @@
 //!    |<-- flow 17, flow 18, ... flow 400 -------|  the transfer begins at 17
 //!    |<-- SETTLED, transfer from 17, 384 flows -|  an account
 //!    |
-//!    `- nothing missing since 17? Whatever the peer told before 17 and not again does not exist there: it goes.
+//!    `- nothing missing since 17? A flow that the peer sent before 17 and not again does not exist there: it goes.
 //!       Do we hold 384 flows of this peer? If not for several accounts in a row, ask again.
 //! ```
 //!
@@ -27,7 +27,7 @@ pub struct Whole {
     complete: bool,
     /// Order from which on the last transfer that is here named every flow of the peer; 0: no transfer is known.
     base: u64,
-    /// The same of the last transfer that an account spoke of.
+    /// Order of the last message of the last transfer that an account spoke of.
     applied: u64,
     /// Order of the last message that was not kept as received: there was no room for its flow, or a stranger used
     /// the peer's address about then.
@@ -43,11 +43,11 @@ pub struct Whole {
     account: Option<Account>,
     /// The peer sends accounts, or is going to.
     accounts: bool,
-    /// Each message of the peer about a flow tells all of it, said its last account.
+    /// Each message of the peer about a flow carries all of it, according to its last account.
     tells_all: bool,
-    /// Order of the last update that was laid over what may have been another flow, before that was known.
+    /// Order of the last update that was merged into what may have been another flow, before that was known.
     merged: u64,
-    /// The same of the last one that replaced what was known, on the assumption that it carried all.
+    /// Order of the last update that replaced what was known, on the assumption that it carried all.
     replaced: u64,
     /// An account speaks of a transfer that is not here.
     pending: bool,
@@ -64,17 +64,17 @@ pub struct Whole {
 /// What an account leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// Nothing to do.
+    /// The account asks for no action.
     Fine,
     /// Flows that the peer sent before this order, and not since, have to be removed.
     Sweep(u64),
     /// The engine has to request everything from the peer.
     Ask,
-    /// The same, because the peer holds `theirs` flows, and of these `ours` are here.
+    /// The engine has to request everything, because the peer holds `theirs` flows, and of these `ours` are here.
     Differs {
         /// What the peer says.
         theirs: u32,
-        /// What is here.
+        /// How many of these are here.
         ours: u32,
     },
 }
@@ -189,8 +189,8 @@ impl Whole {
         self.injects
     }
 
-    /// Whether an update takes the place of what was known of its flow; else it is laid over that, and what it does not
-    /// tell stays.
+    /// Whether an update replaces what was known of its flow; otherwise the update is merged into that, and fields that
+    /// it does not carry stay.
     #[must_use]
     pub const fn tells_all(&self) -> bool {
         // Until the first account comes, a peer that gives accounts is taken for one that keeps a table.
@@ -202,7 +202,7 @@ impl Whole {
         self.account.is_none()
     }
 
-    /// Message `order` updates a flow that is known, and no account has said yet whether it tells all of it.
+    /// Message `order` updates a known flow, and no account has said yet whether such a message carries all of it.
     pub const fn on_update(&mut self, order: u64) {
         if !self.assumes() {
             return;
@@ -287,7 +287,7 @@ impl Whole {
         self.account = Some(account);
         self.injects = account.injects;
         self.tells_all = account.whole;
-        // What was merged in the wrong way has to be sent once more.
+        // A flow that was merged in the wrong way has to be sent once more.
         let merged = core::mem::take(&mut self.merged);
         let replaced = core::mem::take(&mut self.replaced);
         self.refused = self.refused.max(if account.whole { merged } else { replaced });

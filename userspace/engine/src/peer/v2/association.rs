@@ -34,12 +34,12 @@ pub(super) const FIRST_ROUND: u32 = 1;
 pub const BEAT: Duration = Duration::from_secs(1);
 /// A comparison that ended so long ago says nothing of now.
 pub const EQUAL_FOR: Duration = Duration::from_secs(3);
-/// Who is behind by less than this is ready.
+/// A peer that is behind by less than this is ready.
 pub const READY_LAG: Duration = Duration::from_secs(1);
-/// Answers that wait to be sent to a peer. What finds no room is asked for again by the next comparison.
+/// Answers that wait to be sent to a peer. The next comparison asks again for those that find no room.
 const REPLIES_MAX: usize = 4_096;
 
-/// What a frame that waits to be sent says.
+/// The content of a frame that waits to be sent.
 #[derive(Debug)]
 pub enum Reply {
     /// Sums of the children of these nodes.
@@ -55,7 +55,7 @@ pub enum Reply {
     },
     /// Rows that are wanted, in the order of ids: to mend a difference, or for people to look at.
     Wants {
-        /// That of the list that they come from.
+        /// The last version of the list that they come from.
         upto: u64,
         /// The ids of the flows.
         ids: Vec<FlowId>,
@@ -75,11 +75,11 @@ pub enum Reply {
 pub struct Counts {
     /// Datagrams sent and received.
     pub sent: u64,
-    /// Received.
+    /// How many datagrams were received.
     pub received: u64,
     /// Records sent, and how many of them again, because they were lost.
     pub records_sent: u64,
-    /// Of these, sent again.
+    /// Records of these that were sent again.
     pub records_sent_again: u64,
     /// Claims of the peer's that were taken.
     pub taken: u64,
@@ -137,23 +137,23 @@ pub struct AssociationId(pub(super) usize);
 /// With one shard of a peer: a stream in each direction (R8.1).
 #[derive(Debug)]
 pub struct Association {
-    /// Which peer, in the order of the configuration.
+    /// The peer, in the order of the configuration.
     pub(super) peer: PeerId,
-    /// Which of its shards.
+    /// Number of the peer's shard.
     pub(super) to: u8,
     /// The slices that both shards have: flows of other slices are neither sent nor taken here.
     pub(super) slices: Range<usize>,
     /// These are all that this shard has.
     pub(super) is_whole: bool,
-    /// Which node it is.
+    /// The peer's number in the cluster.
     pub owner: Owner,
-    /// Which run of it; 0: it was never met.
+    /// Identifies the run of the peer; 0: it was never met.
     pub incarnation: u64,
     /// How many runs of it were met.
     pub run: u32,
     /// Whether there is a session.
     pub up: bool,
-    /// When anything came.
+    /// When the last datagram came.
     pub heard_at: Option<Instant>,
     /// Its OPEN came, of this round of it.
     pub opened: bool,
@@ -178,7 +178,7 @@ pub struct Association {
     pub(super) paced_until: Option<Instant>,
     pub(super) arrived: Arrived,
     pub(super) stable: u64,
-    /// Of which run of it, and up to which version, this node has everything.
+    /// The run of the peer, and the version up to which this node has everything.
     pub(super) hold: Option<(u64, u64)>,
     /// What arose later than this version, and after this time, is news to it. The rest is a transfer.
     pub(super) news_from: (u64, Instant),
@@ -187,11 +187,12 @@ pub struct Association {
     pub(super) lags_heard: Lags,
     /// How old its last news was when that came.
     pub(super) heard_lag: Option<Duration>,
-    /// It holds flows of an earlier run of this node, which are compared when this node claims what its kernel shows.
+    /// The peer holds flows of an earlier run of this node, which are compared when this node claims what its kernel
+    /// shows.
     pub(super) compares: bool,
     pub(super) cut_at: Instant,
     pub(super) locate_at: Instant,
-    /// Bits of leaves that both tell apart.
+    /// How many bits of leaves both nodes use.
     pub(super) bits: u8,
     /// Everything it claims was here once, in this run of it.
     pub complete: bool,
@@ -201,14 +202,14 @@ pub struct Association {
     pub equal_at: Option<Instant>,
     /// There was no room for some of its flows, and there is none for all of them yet: what differs is not located.
     pub full: bool,
-    /// It has yet to learn that this node stops.
+    /// The peer has yet to learn that this node stops.
     pub(super) owes_bye: bool,
-    /// It claims by traffic only.
+    /// The peer claims by traffic only.
     pub standby: bool,
-    /// It is to show that it lives.
+    /// The peer owes a sign of life.
     pub(super) owes_probe: bool,
-    /// It has yet to learn that this node's claims up to this version have no owner; the last datagram that said so,
-    /// and when to say so again.
+    /// The peer has yet to learn that this node's claims up to this version have no owner; the last datagram that said
+    /// so, and when to say so again.
     pub(super) release: Option<u64>,
     pub(super) release_number: Option<u64>,
     pub(super) release_at: Instant,
@@ -217,7 +218,7 @@ pub struct Association {
     pub(super) comparing: Option<Box<Comparing>>,
     /// What that found, until the other streams of the peer have ended it, too.
     pub(super) compared: Option<(CommandId, Comparison)>,
-    /// What was counted.
+    /// The counters.
     pub counts: Counts,
 }
 
@@ -296,7 +297,7 @@ impl Association {
             (self.my_round, self.round) = (0, 0);
             self.release = None;
         }
-        // It may be reached by another path.
+        // The peer may be reached by another path.
         (self.path, self.path_told) = (Path::new(now), SIZE_BASE);
         self.rate.set_datagram_len(self.path.size());
         self.up = true;
@@ -391,7 +392,7 @@ impl Association {
         self.release.filter(|_| self.opened && now >= self.release_at)
     }
 
-    /// It goes out with this number.
+    /// The release goes out with this number.
     pub(super) fn on_release_sent(&mut self, now: Instant, number: u64) {
         (self.release_number, self.release_at) = (Some(number), now + OPEN_EVERY);
     }
@@ -426,8 +427,8 @@ impl Association {
     }
 
     /// Whether both ends were equal at the last comparison, and that was not long before the peer was last heard, or
-    /// its news comes soon and leaves no time to compare (R15.1). Of one that has fallen silent nothing newer is known:
-    /// who is to take over from it is as ready as before.
+    /// its news comes soon and leaves no time to compare (R15.1). Nothing newer is known of a peer that has fallen
+    /// silent: the node that will take over from it is as ready as before.
     #[must_use]
     pub fn was_equal(&self) -> bool {
         let heard = self.heard_at.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Who a flow belongs to: each decision about claims as one pure function.
+//! The owner of a flow: each decision about claims as one pure function.
 //!
 //! - [`outcome`]: a claim is known, a claim comes (R10.1).
 //! - [`said`]: the kernel says something; what does this node claim (R10.2)?
@@ -17,9 +17,9 @@ pub use wire::sync::v2::What;
 /// A node's word that a flow is its own, or over. `O` is the owner; the order of owners is the order of their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Claim<O> {
-    /// Whose word.
+    /// The node that claims.
     pub owner: O,
-    /// Which of its incarnations, in the order in which this node met them: those on the wire have none.
+    /// The claimant's incarnation, in the order in which this node met them: those on the wire have none.
     pub incarnation: u32,
     /// How often the owner of the identity changed.
     pub epoch: u32,
@@ -103,7 +103,7 @@ pub enum Happened {
     Update,
     /// DESTROY of the entry that the claim is about.
     Closed,
-    /// The same, because its time was over.
+    /// DESTROY of the entry that the claim is about, because its time was over.
     Expired,
     /// DESTROY of another entry of the identity.
     OtherDestroyed,
@@ -130,7 +130,7 @@ pub struct Node<O> {
     pub joined: bool,
 }
 
-/// What a new claim tells.
+/// The content of a new claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Content {
     /// The flow as the kernel shows it.
@@ -139,16 +139,16 @@ pub enum Content {
     Kept,
     /// That, joined with what another's claim says ([`join`]).
     Joined,
-    /// That it is over.
+    /// The flow's end.
     End,
 }
 
 /// What a node says because of what happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Said {
-    /// Nothing.
+    /// The node says nothing.
     Nothing,
-    /// It claims the flow; the ledger gives the version.
+    /// The node claims the flow; the ledger gives the version.
     Claim {
         /// The epoch.
         epoch: u32,
@@ -297,7 +297,7 @@ pub enum Comes {
     Live,
     /// A flow that began: what was known of the identity before was an earlier one.
     New,
-    /// It was closed.
+    /// The flow was closed.
     Closed,
     /// Its time is over.
     Expired,
@@ -338,17 +338,18 @@ pub struct Meeting {
 /// What a node does about its kernel, and about its own claim, after it took another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Nothing.
+    /// The node does nothing.
     Nothing,
     /// Its claim goes, the entry stays, and the entry's next news claims the flow again.
     Cede,
-    /// The same, and `nat_conflict` counts: the two nodes translate one flow differently. The kernel is left alone.
+    /// The claim goes, the entry stays, and `nat_conflict` counts: the two nodes translate one flow differently. The
+    /// kernel is left alone.
     CedeConflict,
-    /// It claims the flow with the next epoch, and with the joined state.
+    /// The node claims the flow with the next epoch, and with the joined state.
     ClaimJoined,
-    /// The entry is an earlier flow's, and counts no more.
+    /// The entry is an earlier flow's, and counts no longer.
     Forget,
-    /// The same; it is deleted by its id, and the owner's flow is created.
+    /// The entry is an earlier flow's; it is deleted by its id, and the owner's flow is created.
     Replace,
     /// The kernel is asked: if the flow is there and open, the node claims it with the next epoch.
     Ask,
@@ -356,11 +357,11 @@ pub enum Action {
     AskWhenOver,
     /// The entry is deleted by its id, so that a flow that has begun since is safe.
     Delete,
-    /// It tells its close again, with the next epoch.
+    /// The node sends its close again, with the next epoch.
     CloseAgain,
     /// The owner's flow is created in the kernel.
     Create,
-    /// The owner's flow is laid over the entry that was written for it.
+    /// The owner's flow is written over the entry that was written for it.
     Write,
     /// The entry has news of this node's own: status bits and a later state of TCP are written, nothing else (R10.6).
     Advance,
@@ -413,7 +414,7 @@ pub fn beaten<O: Ord>(ours: &Claim<O>, held: &Claim<O>, there: bool) -> Said {
     match (held.what.is_end(), there) {
         (true, true) => next(held, false, What::State, Content::Kernel),
         (true, false) => same(ours, What::Expired, Content::End),
-        // It cedes: the claim that beat it comes by itself.
+        // The node cedes: the claim that beat it comes by itself.
         (false, _) => Said::Nothing,
     }
 }

@@ -52,7 +52,7 @@ struct Mark {
 struct Held {
     claim: Claimed,
     mark: Mark,
-    /// Its owner let go of it, and no sum has it (R13.6).
+    /// The flow's owner released it, and no sum has it (R13.6).
     released: bool,
 }
 
@@ -66,7 +66,7 @@ struct HeldEnd {
 /// What is claimed of an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// Nothing.
+    /// Nothing is claimed.
     Nothing,
     /// This node claims it: the flow in this slot of the local table.
     Own(Slot, Claimed),
@@ -107,18 +107,18 @@ pub struct Claims {
     /// The slot behind the last row that gave way to another peer's.
     gave: usize,
     held_ends: HashMap<FlowKey, HeldEnd, FixedState>,
-    /// Keys of the held ends with their versions, in the order in which they came. Some are gone by now.
+    /// Keys of the held ends with their versions, in the order in which they came. Some have been dropped since.
     graves: Bounded<(FlowKey, u64)>,
     /// By local slot: what a peer said of the connection that this node's kernel does not show (R10.3).
     joined: HashMap<Slot, Box<Flow>, FixedState>,
-    /// Those of expectations.
+    /// The claims of expectations.
     pub expects: Expects,
     /// By owner: over its living flows, and over its expectations.
     digests: Vec<Digest>,
 }
 
 impl Claims {
-    /// None yet.
+    /// Makes an empty set of claims.
     #[must_use]
     pub fn new(config: &Config, cluster: &Cluster) -> Self {
         let bits = Digest::bits_for(config.flows_max);
@@ -179,31 +179,31 @@ impl Claims {
         self.held.get(slot as usize)?.as_ref()
     }
 
-    /// Who claims the flow in a slot of the remote table.
+    /// The peer that claims the flow in a slot of the remote table.
     #[must_use]
     pub fn holder(&self, slot: Slot) -> Option<Owner> {
         self.held_at(slot).map(|held| held.claim.owner)
     }
 
-    /// Whether the owner of the flow in a slot of the remote table let go of it.
+    /// Whether the owner of the flow in a slot of the remote table released it.
     #[must_use]
     pub fn is_released(&self, slot: Slot) -> bool {
         self.held_at(slot).is_some_and(|held| held.released)
     }
 
-    /// In which slice the flow in a slot of the remote table is.
+    /// The slice of the flow in a slot of the remote table.
     #[must_use]
     pub fn held_slice(&self, slot: Slot) -> Option<usize> {
         self.held_at(slot).map(|held| held.mark.id.slice())
     }
 
-    /// In which slice a flow is.
+    /// The slice of a flow.
     #[must_use]
     pub fn slice(&self, key: &FlowKey) -> usize {
         self.key.id(key).slice()
     }
 
-    /// In which slice an item of the ledger is.
+    /// The slice of an item of the ledger.
     fn slice_of(&self, item: Item) -> Option<usize> {
         match item {
             Item::Flow(slot) => self.marks.get(slot as usize).map(|mark| mark.id.slice()),
@@ -260,12 +260,12 @@ impl Claims {
         Some(flow)
     }
 
-    /// What is said of a flow is what its kernel shows, and no more.
+    /// Sends of a flow only what its kernel shows.
     pub fn unjoin(&mut self, slot: Slot) {
         self.joined.remove(&slot);
     }
 
-    /// What a peer says of a connection is laid over what this node's kernel shows, as long as that says less.
+    /// Merges a peer's view of a connection into what this node's kernel shows, as long as the kernel shows less.
     pub fn join(&mut self, slot: Slot, theirs: Flow) {
         self.joined.insert(slot, Box::new(theirs));
     }

@@ -37,7 +37,7 @@ const LONGEST: Duration = Duration::from_secs(20);
 pub struct Sum {
     /// The low 4 bytes of the sum of their prints.
     pub print: u32,
-    /// How many they are.
+    /// How many rows there are.
     pub rows: u32,
 }
 
@@ -47,7 +47,7 @@ pub type Comparison = Result<Box<Compared>, &'static str>;
 /// A comparison under way.
 #[derive(Debug)]
 pub struct Comparing {
-    /// Who waits for it.
+    /// The command that waits for it.
     pub id: CommandId,
     began: Instant,
     /// When something came that it goes on with.
@@ -55,7 +55,7 @@ pub struct Comparing {
     /// What both tables summed up to at the cut that began this round: here, there.
     sums: Option<[Sum; 2]>,
     peer_is_exact: bool,
-    /// By what the sums differ beyond what was found: prints, rows.
+    /// The part of the difference of the sums that the rows found so far do not explain: prints, rows.
     unexplained: (u32, i64),
     /// The low 4 bytes of the prints of what is not the same: here, there; 0: not there, or over.
     found: BTreeMap<FlowId, [u32; 2]>,
@@ -117,7 +117,7 @@ impl Comparing {
         !equal
     }
 
-    /// The peer lists rows of leaves that differ; `held`: what is held there. Which flows it is to show.
+    /// The peer lists rows of leaves that differ; `held`: what is held there. Returns the flows that it should show.
     pub fn on_ids(
         &mut self,
         now: Instant,
@@ -164,7 +164,7 @@ impl Comparing {
         self.sums.is_some() && self.unexplained == (0, 0)
     }
 
-    /// Of the rows to show, those that the peer has and that have not come.
+    /// Rows to show that the peer has and that have not come.
     fn unshown(&self) -> impl Iterator<Item = (FlowId, u32)> {
         let listed = self.found.iter().take(ROWS_MAX).map(|(id, [_, there])| (*id, *there));
         listed.filter(|(id, there)| {
@@ -172,7 +172,7 @@ impl Comparing {
         })
     }
 
-    /// Whether all is here that people are to see.
+    /// Whether all rows to show are here.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.is_explained() && self.unshown().next().is_none()

@@ -36,7 +36,7 @@ const SLICE_BITS: u32 = 6;
 /// The sums of one owner's claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest {
-    /// How many bits tell the leaves of a slice apart.
+    /// How many bits select the leaf of a slice.
     bits: u8,
     leaves: Vec<u64>,
     slices: [u64; SLICES],
@@ -44,7 +44,7 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// Nothing yet. `bits`, at most 10, tell the leaves of a slice apart: 8 bytes times 2^(6 + `bits`).
+    /// An empty digest. `bits`, at most 10, select the leaf of a slice: 8 bytes times 2^(6 + `bits`).
     #[must_use]
     pub fn new(bits: u8) -> Self {
         let bits = bits.min(LEAF_BITS_MAX);
@@ -53,7 +53,7 @@ impl Digest {
     }
 
     /// How many bits suit a table of so many flows: some 16 flows a leaf. Not less than 4, 8 KiB: both ends list all
-    /// that their bits do not tell apart, empty leaves too ([`listed_leaves`]).
+    /// leaves that their bits do not separate, empty leaves too ([`listed_leaves`]).
     #[must_use]
     pub const fn bits_for(flows_max: usize) -> u8 {
         let mut bits = 4;
@@ -63,7 +63,7 @@ impl Digest {
         bits
     }
 
-    /// How many bits tell the leaves of a slice apart.
+    /// How many bits select the leaf of a slice.
     #[must_use]
     pub const fn bits(&self) -> u8 {
         self.bits
@@ -82,7 +82,7 @@ impl Digest {
         *rows = rows.wrapping_add(1);
     }
 
-    /// A flow is claimed no more.
+    /// Removes a flow that is not claimed any more.
     #[inline]
     pub fn remove(&mut self, id: FlowId, print: u64) {
         self.shift(id, print.wrapping_neg());
@@ -104,7 +104,7 @@ impl Digest {
         *slice = slice.wrapping_add(by);
     }
 
-    /// The sum of these slices, and how many flows they have: what a cut tells.
+    /// The sum of these slices, and how many flows they have: the content of a cut.
     #[must_use]
     pub fn sum(&self, slices: Range<usize>) -> (u64, u32) {
         let slices = slices.start.min(SLICES)..slices.end.min(SLICES);
@@ -119,7 +119,7 @@ impl Digest {
     }
 
     /// The sums of a node's children as they travel: their low 4 bytes. `bits` is the lesser number of both ends; a
-    /// leaf that they do not tell apart is part of the one before it.
+    /// leaf that these bits do not separate is part of the one before it.
     pub fn children(&self, level: Level, node: u16, bits: u8) -> impl Iterator<Item = u32> + '_ {
         let bits = bits.min(self.bits);
         let node = usize::from(node);
@@ -128,7 +128,7 @@ impl Digest {
 
     /// The sum of child number `child` of all children of its level.
     fn child(&self, level: Level, child: usize, bits: u8) -> u32 {
-        // How many bits behind the slice tell the children of this level apart.
+        // How many bits behind the slice select the child at this level.
         let depth = match level {
             Level::Slices => return self.slices.get(child).map_or(0, |sum| *sum as u32),
             Level::Groups => 5,
@@ -145,7 +145,7 @@ impl Digest {
         self.leaves[first..first + count].iter().fold(0, |a: u64, b| a.wrapping_add(*b)) as u32
     }
 
-    /// The leaf of an id, as both ends name it that tell so many bits apart.
+    /// The leaf of an id, as both ends name it if they use so many bits.
     #[must_use]
     pub const fn leaf(id: FlowId, bits: u8) -> u16 {
         id.leaf() & !((1 << (LEAF_BITS_MAX - bits)) - 1)

@@ -24,7 +24,7 @@ use wire::sync::v2::expect::{ExpectRecord, Expectations};
 
 /// How often is looked whether the kernel has the master of what waits for it.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// How often is looked what is over without a word.
+/// How often expectations are checked that are over without an event.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A claim of a silent owner goes so long after its time.
 const SLACK: Duration = Duration::from_secs(10);
@@ -84,7 +84,7 @@ impl V2 {
         Some(entry.expect.clone().with(|expect| expect.timeout_s = left_s))
     }
 
-    /// A peer tells expectations.
+    /// A peer sends expectations.
     pub(super) fn on_expects(
         &mut self,
         node: &mut Node,
@@ -133,7 +133,7 @@ impl V2 {
         self.show_expectation(node, now, &key);
     }
 
-    /// An expectation was over: those who are silent, or let go of it, do not say otherwise for ever.
+    /// An expectation was over: peers that are silent, or released it, must not keep it for ever.
     fn drop_lapsed(&mut self, node: &mut Node, now: Instant, key: &ExpectKey) {
         let peers = &self.peers;
         let lapsed = |owner: Owner, held: &HeldExpect| {
@@ -200,7 +200,7 @@ impl V2 {
         true
     }
 
-    /// What is over without a word goes; what could not be written yet is tried again.
+    /// Drops expectations that are over without an event; tries again those that could not be written yet.
     fn look_at_held_expectations(&mut self, node: &mut Node, now: Instant) {
         let (mut over, mut unwritten) = (Vec::new(), Vec::new());
         for ((key, owner), held) in self.claims.expects.held() {

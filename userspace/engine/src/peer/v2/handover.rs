@@ -1,4 +1,4 @@
-//! Whose flows a commit takes over, where there are several peers.
+//! Decides whose flows a commit takes over, where there are several peers.
 //!
 //! ```text
 //!   -c --probe--> each peer --answers, standby--> taken
@@ -7,7 +7,7 @@
 //!                                                 for YIELD
 //! ```
 //!
-//! What moves addresses notices a death within a second or two, a session after `PEER_SILENCE`; and it tells the node
+//! keepalived notices a death within a second or two, a session after `PEER_SILENCE`; and it notifies the node
 //! that loses the addresses at the same time as the one that gets them. So a commit asks, and waits a little.
 
 use super::association::Association;
@@ -50,7 +50,7 @@ impl V2 {
         }
     }
 
-    /// It is over.
+    /// The commit is over.
     pub const fn on_commit_done(&mut self) {
         self.asking = None;
     }

@@ -49,7 +49,7 @@ impl V2 {
                 let entry = node.flows.table.get(&key).filter(|entry| !entry.has_ended());
                 let id = node.remote.made_id(&key).or_else(|| entry.and_then(|entry| entry.id()));
                 if id.is_none() {
-                    // Which entry that is its event tells, or the kernel.
+                    // The entry's event, or the kernel's answer, will show its id.
                     node.remote.made_flows().into_iter().for_each(|made| made.outdate(&key));
                     return node.ask(&key);
                 }

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
 
-/// The unit of the age that a datagram tells.
+/// The unit of the age that a datagram carries.
 pub const AGE_UNIT: Duration = Duration::from_micros(100);
 /// Most times that are remembered of when versions arose.
 const MARKS_MAX: usize = 4_096;
@@ -23,7 +23,7 @@ const MARKS_MAX: usize = 4_096;
 const TOGETHER: Duration = Duration::from_millis(1);
 /// How long a window of samples lasts. Two of them are kept.
 const WINDOW: Duration = Duration::from_secs(30);
-/// Bits that tell the buckets of one power of two apart.
+/// Bits that separate the buckets of one power of two.
 const SUB_BITS: u32 = 3;
 /// Buckets for every number of 32 bits.
 const BUCKETS: usize = ((u32::BITS - SUB_BITS + 1) << SUB_BITS) as usize;
@@ -43,7 +43,7 @@ impl Clock {
             return;
         }
         if self.marks.len() >= MARKS_MAX {
-            // Of the older half every second time is forgotten: what arose then counts as older than it is.
+            // Every second time of the older half is forgotten: what arose then counts as older than it is.
             let mut at = 0;
             self.marks.retain(|_| {
                 at += 1;
@@ -69,7 +69,7 @@ pub struct Quantiles {
     pub p50: Duration,
     /// All but one in a hundred.
     pub p99: Duration,
-    /// All.
+    /// The greatest of all.
     pub max: Duration,
 }
 

@@ -119,7 +119,7 @@ pub struct PositionId(u32);
 pub struct Gone {
     /// Its version: the horizon from here on. A peer that has not acknowledged it must be compared with (R9).
     pub version: u64,
-    /// Which flow's end it was.
+    /// Identity of the flow that ended.
     pub key: FlowKey,
 }
 
@@ -226,7 +226,7 @@ impl Ledger {
         version
     }
 
-    /// The claim of a slot is this node's no more, and is no end: another's was taken. Nothing is sent about it.
+    /// Drops the claim of a slot that is no end: another node's claim was taken. Nothing is sent about it.
     pub fn drop_flow(&mut self, slot: Slot) {
         if self.flow(slot).is_some() {
             self.unlink(slot);
@@ -316,7 +316,7 @@ impl Ledger {
         version
     }
 
-    /// The expectation at a place is this node's no more, and nothing is sent about it. An end that is forgotten
+    /// Drops the claim of the expectation at a place; nothing is sent about it. An end that is forgotten
     /// moves the horizon.
     pub fn drop_expect(&mut self, place: u32) {
         let Some(entry) = self.expect(place) else { return };

@@ -143,7 +143,7 @@ impl V2 {
         };
         let state = |flow: &Flow| flow.tcp().map_or(0, |tcp| tcp.state);
         if happened == Happened::Shown && known.claim().is_some() {
-            // It ended, and is about to go here, too.
+            // The flow ended, and is about to go here, too.
             let entry = node.flows.table.at(slot).map(|entry| (entry.key(), state(&entry.flow())));
             if entry
                 .is_none_or(|(key, state)| claim::is_closing(state) || node.kernel.is_pending(&key))
@@ -306,8 +306,8 @@ impl Listener for V2 {
     }
 
     fn is_untold(&self, slot: Slot) -> bool {
-        let waits = Notes::ADDED | Notes::QUEUED;
-        self.noted(slot).intersection(waits) == Notes::ADDED
+        let notes = self.noted(slot);
+        notes.intersects(Notes::ADDED | Notes::ANEW) && !notes.contains(Notes::QUEUED)
     }
 
     fn holds(&self, slot: Slot) -> bool {

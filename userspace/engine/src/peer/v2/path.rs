@@ -48,7 +48,7 @@ pub const SEARCH_EVERY: Duration = Duration::from_secs(600);
 pub enum Owed {
     /// A datagram of so many bytes, sealed.
     Probe {
-        /// Bytes.
+        /// Its length in bytes.
         size: usize,
         /// One of this length was lost: what the kernel knows of the path is wanted.
         again: bool,
@@ -200,7 +200,7 @@ impl Path {
     }
 
     /// A datagram of `tried` bytes, sealed, does not pass here, or on the way as far as routers say: `most` bytes do.
-    /// Returns the number of a probe that is waited for no more.
+    /// Returns the number of a probe that is not waited for any more.
     pub fn on_limit(&mut self, now: Instant, tried: usize, most: usize) -> Option<u64> {
         if tried <= SIZE_BASE || most >= tried {
             return None;
@@ -267,7 +267,7 @@ impl Path {
         (self.probe, self.witness) = (Flight::Owed, Flight::Owed);
     }
 
-    /// What was known of the path holds no more.
+    /// What was known of the path does not hold any more.
     fn fall(&mut self, now: Instant) {
         (self.size, self.proof, self.hole) = (SIZE_BASE, (0, 0), Hole::default());
         self.search_below(now, usize::MAX);

@@ -1,4 +1,4 @@
-//! How fast a peer may be sent to: a model of the path, which loss at random does not slow down (R12.1).
+//! The rate at which a peer may be sent to: a model of the path, which loss at random does not slow down (R12.1).
 //!
 //! ```text
 //!   rate       the greatest delivery rate of the last 10 round trips
@@ -20,7 +20,7 @@ use core::time::Duration;
 const FIRST_WINDOW: u64 = 10;
 /// Round trips whose greatest rate counts.
 const ROUNDS: usize = 10;
-/// For how long the least round trip counts.
+/// How long the least round trip counts.
 const TRIP_KEPT: Duration = Duration::from_secs(10);
 /// The round trip before one was measured (RFC 9002, 6.2.2).
 const TRIP_ASSUMED: Duration = Duration::from_millis(333);
@@ -129,9 +129,9 @@ pub struct Rate {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It doubles. The rate that was greatest, and rounds since then.
+    /// The rate doubles. The rate that was greatest, and rounds since then.
     Begins { greatest: u64, rounds: u8 },
-    /// Which round of the cycle.
+    /// Number of the round in the cycle.
     Cycle(usize),
 }
 
@@ -191,7 +191,7 @@ impl Rate {
         per_second(FIRST_WINDOW * self.datagram_len, self.trip.least)
     }
 
-    /// At what rate is sent now: bytes a second.
+    /// The present sending rate, bytes a second.
     #[must_use]
     pub fn pace(&self) -> u64 {
         let percent = match self.phase {

@@ -42,7 +42,7 @@ impl V2 {
         };
         let is_open = |frame: Result<Frame<'_>, _>| matches!(frame, Ok(Frame::Open(_)));
         if !peer.opened && !frames.clone().any(is_open) {
-            // It would be acknowledged, and not be taken (R8.9).
+            // The datagram would be acknowledged, and not be taken (R8.9).
             peer.counts.unopened += 1;
             return;
         }
@@ -109,7 +109,7 @@ impl V2 {
             Frame::Beaten(records) => {
                 records.flatten().for_each(|record| self.on_beaten(node, now, &record));
             }
-            // Of later features, or for people.
+            // Frames of later features, or for people.
             _ => {}
         }
     }
@@ -125,7 +125,7 @@ impl V2 {
             return;
         }
         if peer.opened || open.round > FIRST_ROUND {
-            // It restarted: this node's messages are forgotten there, though they were acknowledged before.
+            // The peer restarted: this node's messages are forgotten there, though they were acknowledged before.
             (peer.open_acked, peer.open_number) = (false, None);
         }
         (peer.opened, peer.round) = (true, open.round);
@@ -184,7 +184,7 @@ impl V2 {
         let Self { claims, peers, .. } = self;
         let Some(peer) = peers.get_mut(from.0) else { return };
         if !peer.has(|| claims.slice(&record.key)) {
-            // It is not this stream's (R8.9).
+            // The record belongs to another stream (R8.9).
             peer.counts.malformed += 1;
             return;
         }
@@ -303,7 +303,7 @@ impl V2 {
                     Some(entry) => entry.id(),
                     None => node.remote.made_id(&key),
                 };
-                // Which entry an injection made just now its event tells: it is deleted then.
+                // If an injection made the entry just now, its event will show which one it is: it is deleted then.
                 if entry.is_some() || id.is_some() || !self.cluster.hot {
                     let request = Request::Delete(key, id);
                     let _queued = node.kernel.push(Purpose::InjectDestroy, request);
@@ -341,6 +341,7 @@ impl V2 {
         peer.hold = Some((peer.incarnation, version));
         let steps_back = cut.role == Role::Standby && !peer.standby;
         peer.standby = cut.role == Role::Standby;
+        let was_equal = peer.equal;
         if peer.arrived.is_comparable(cut.settled, number) {
             let equal = (sum, rows) == (cut.digest, cut.rows);
             // A node that is still reading its kernel's table claims little of what it will.
@@ -364,7 +365,8 @@ impl V2 {
             }
         }
         peer.arrived.on_settled(cut.settled);
-        if steps_back {
+        // A node that forgot what the peer carries holds it again once both are equal.
+        if steps_back || peer.standby && peer.equal && !was_equal {
             self.note_free(now, from);
         }
     }

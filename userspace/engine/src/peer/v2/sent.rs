@@ -26,7 +26,7 @@ use core::time::Duration;
 pub const BYTES_MAX: u64 = 4 << 20;
 /// Most records in flight in a stream.
 pub const RECORDS_MAX: usize = 131_072;
-/// Datagrams in flight in a stream; those that tell nothing of the ledger count here.
+/// Datagrams in flight in a stream; those that carry nothing of the ledger count here.
 pub const DATAGRAMS_MAX: usize = 16_384;
 /// How many later ones must have been acknowledged.
 const LATER: u64 = 3;
@@ -54,7 +54,7 @@ struct Flight {
     len: u32,
     records: u32,
     flies: bool,
-    /// It has a length that is tried: no part of what the rate learns from.
+    /// The datagram tries a length: the rate does not learn from it.
     tries: bool,
 }
 
@@ -87,7 +87,7 @@ pub struct Sent {
     records: VecDeque<SentRecord>,
     /// Records at the back that belong to the datagram that is being packed.
     packing: u32,
-    /// When the oldest news arose that it tells.
+    /// When the oldest news arose that the datagram carries.
     packing_news_at: Option<Instant>,
     bytes: u64,
     greatest_acked: u64,
@@ -133,20 +133,20 @@ impl Sent {
             && self.records.len() + records <= RECORDS_MAX
     }
 
-    /// The datagram that is being packed tells this.
+    /// Adds an item to the datagram that is being packed.
     #[inline]
     pub fn tell(&mut self, item: Item, version: u64) {
         self.records.push_back(SentRecord { item, version });
         self.packing += 1;
     }
 
-    /// The datagram that is being packed tells news, the oldest of which arose then.
+    /// Notes that the datagram that is being packed carries news, the oldest of which arose then.
     pub const fn date(&mut self, oldest: Instant) {
         self.packing_news_at = Some(oldest);
     }
 
     /// The datagram that was packed goes out: its number is returned. One that asks for no acknowledgement (`elicits`)
-    /// is not waited for, and must tell nothing.
+    /// is not waited for, and must carry no item.
     pub fn send(&mut self, now: Instant, len: usize, elicits: bool, snapshot: Snapshot) -> u64 {
         let flies = elicits || self.packing != 0;
         let records = core::mem::take(&mut self.packing);
@@ -182,7 +182,7 @@ impl Sent {
         number
     }
 
-    /// A datagram that tries its length is waited for no more.
+    /// A datagram that tries its length is not waited for any more.
     pub fn abandon(&mut self, number: u64) {
         let at = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
         let flight = at.and_then(|at| self.flights.get_mut(at)).filter(|flight| flight.tries);
@@ -335,14 +335,14 @@ impl Sent {
     /// The least number in flight, or the next one: what is below is settled (R11.3).
     #[must_use]
     pub const fn settled(&self) -> u64 {
-        // Those in front that do not fly were dropped.
+        // Datagrams in front that do not fly were dropped.
         self.first
     }
 
     /// Whether nothing is in flight.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        // Those in front that do not fly were dropped.
+        // Datagrams in front that do not fly were dropped.
         self.flights.is_empty()
     }
 
@@ -384,7 +384,7 @@ impl Default for Lost {
 }
 
 impl Lost {
-    /// This was lost.
+    /// Adds a lost record.
     pub fn push(&mut self, record: SentRecord) {
         // A comparison of tables finds what there is no room for (R11.3).
         let _ = self.0.push(record);

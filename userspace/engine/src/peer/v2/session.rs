@@ -37,24 +37,24 @@ pub const JOIN_WAIT: Duration = Duration::from_secs(10);
 /// After rows went that their owner does not list, this node's kernel is looked at again so much later.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
-/// Who took over takes over more for so long, as other nodes step back.
+/// A node that took over takes over more for so long, as other nodes step back.
 const TAKE_MORE: Duration = Duration::from_secs(10);
 
 bitflags! {
     /// What to examine about a slot of the local table.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub(super) struct Notes: u8 {
-        /// It is in the queue.
+        /// The slot is in the queue.
         const QUEUED = 1;
         /// A flow was added.
         const ADDED = 1 << 1;
-        /// It is not as it was, or has ended.
+        /// The flow changed, or has ended.
         const CHANGED = 1 << 2;
-        /// It is another flow, or another life of it.
+        /// The slot has another flow, or another life of the flow.
         const ANEW = 1 << 3;
         /// A commit, or a reading, made it this node's.
         const TAKEN = 1 << 4;
-        /// It ends, and its end is not sent.
+        /// The flow ends, and its end is not sent.
         const SILENT = 1 << 5;
         /// The first reading showed it.
         const IN_DUMP = 1 << 6;
@@ -80,7 +80,7 @@ pub(super) struct Look {
 /// Pending work on expectations.
 #[derive(Debug, Default)]
 pub(super) struct Expecting {
-    /// Those that something happened to, and whether peers are to hear of it even if they see no difference.
+    /// Expectations that changed, and whether peers receive the change even if they see no difference.
     pub(super) notes: BTreeMap<ExpectKey, bool>,
     /// This node claims those that the last reading of its kernel showed.
     pub(super) scanned: bool,
@@ -95,7 +95,7 @@ pub struct V2 {
     pub(super) claims: Claims,
     /// What this shard has of all flows.
     pub(super) slices: Range<usize>,
-    /// Whether it is the one of several that tells what all of them see.
+    /// Whether this shard, of several, reports what all of them see.
     pub(super) is_first: bool,
     /// With each shard of each peer that has flows in common with this one, in the order of the configuration.
     pub(super) peers: Vec<Association>,
@@ -151,7 +151,7 @@ pub struct PeerStanding {
     pub equal_since: Option<Duration>,
     /// There is no room for all of its flows.
     pub full: bool,
-    /// It claims by traffic only.
+    /// The peer claims by traffic only.
     pub standby: bool,
     /// How many of its flows are here.
     pub rows: u32,
@@ -161,7 +161,7 @@ pub struct PeerStanding {
     pub in_flight: u64,
     /// Versions that it has not acknowledged: changes that wait or are in flight.
     pub behind: u64,
-    /// For how long the oldest change waits that it has not acknowledged; 0: none waits.
+    /// How long the oldest change waits that the peer has not acknowledged; 0: none waits.
     pub behind_for: Duration,
     /// How long news took to it: from the kernel's event to the acknowledgement, less the time that this waited.
     pub lag: Option<Quantiles>,
@@ -173,7 +173,7 @@ pub struct PeerStanding {
     pub rate: u64,
     /// Bytes of the longest datagram that it carries, as far as is known.
     pub path_len: usize,
-    /// What was counted.
+    /// The counters.
     pub counts: super::association::Counts,
 }
 
@@ -315,8 +315,8 @@ impl V2 {
         now.since(self.began) >= JOIN_WAIT || complete()
     }
 
-    /// Whether a commit takes over what a peer claims: that of one that does not carry it, or let go of it (R13.1).
-    /// With one peer that is known by the command.
+    /// Whether a commit takes over what a peer claims: if the peer does not carry it, or released it (R13.1).
+    /// With one peer, the command decides.
     pub(super) fn may_take(&self, released: bool, owner: Owner, peer: &Association) -> bool {
         match self.taking {
             Some(meant) => owner == meant,
@@ -352,10 +352,10 @@ impl V2 {
         self.peers.iter_mut().for_each(|peer| peer.locate_at = now);
     }
 
-    /// Nothing of the peers is held any more: they tell all of it again (`-f external`).
+    /// Nothing of the peers is held any more: they send all of it again (`-f external`).
     pub fn on_remote_flushed(&mut self, now: Instant) {
         self.claims.forget_held();
-        // Who claimed what this node ceded may be gone.
+        // The peer that claimed what this node ceded may be gone.
         self.look_again(now);
         for peer in &mut self.peers {
             (peer.hold, peer.complete) = (None, false);
@@ -380,7 +380,7 @@ impl V2 {
         }
     }
 
-    /// Whose a living flow is, and the flow as its owner tells it.
+    /// The owner of a living flow, and the flow as its owner sent it.
     #[must_use]
     pub fn claimed(&self, node: &Node, key: &FlowKey) -> Option<(Owner, Flow)> {
         match self.claims.known(node, key) {
@@ -405,7 +405,7 @@ impl V2 {
         self.claims.hold(node, (now, false), (claim, flow), known).unwrap();
     }
 
-    /// For how long the oldest change waits that a peer has not acknowledged. What it lacked when the association began
+    /// How long the oldest change waits that a peer has not acknowledged. What it lacked when the association began
     /// waits since then.
     fn behind_for(&self, peer: &Association, now: Instant) -> Duration {
         let behind = peer.told_to(&self.claims.ledger);
@@ -431,7 +431,7 @@ impl V2 {
         self.event_at = Some(at);
     }
 
-    /// How many flows and expectations that a peer tells here are here.
+    /// How many flows and expectations that a peer sends here are here.
     pub(super) fn rows_of(&self, peer: &Association) -> u32 {
         self.claims.digest(peer.owner).sum(peer.slices.clone()).1
     }

@@ -22,15 +22,15 @@ pub const ACK_EVERY: u32 = 32;
 /// What a datagram's number says to its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
-    /// It came for the first time, as far as is remembered.
+    /// The datagram came for the first time, as far as is remembered.
     Fresh,
-    /// It came before.
+    /// The datagram came before.
     Known,
-    /// The sender said that it waits for it no more (R8.7): it is ignored.
+    /// The sender does not wait for the datagram any more (R8.7): it is ignored.
     Settled,
 }
 
-/// Which numbers of a stream came.
+/// The numbers of a stream that came.
 #[derive(Clone, Debug)]
 pub struct Arrived {
     /// First and last number of each range, from the greatest down; they do not touch.
@@ -59,7 +59,7 @@ impl Default for Arrived {
 }
 
 /// Whether a datagram with this frame asks to be acknowledged. Acknowledgements and cuts do not: two nodes that have
-/// nothing to tell would talk for ever.
+/// nothing to send would talk for ever.
 #[must_use]
 pub const fn elicits(frame: &Frame<'_>) -> bool {
     !matches!(frame, Frame::Ack(_) | Frame::Cut(_) | Frame::Bye(_) | Frame::Unknown(_))
@@ -148,7 +148,7 @@ impl Arrived {
         self.due
     }
 
-    /// How long ago the greatest number came, which an acknowledgement tells.
+    /// How long ago the greatest number came, which an acknowledgement carries.
     #[must_use]
     pub const fn delay(&self, now: Instant) -> Duration {
         now.since(self.greatest_at)

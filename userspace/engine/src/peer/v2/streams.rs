@@ -1,4 +1,4 @@
-//! Which shard of this node speaks with which shard of a peer (R8.1).
+//! The associations between shards of this node and shards of a peer (R8.1).
 //!
 //! ```text
 //!   slices      0         16        32        48        63
@@ -7,7 +7,7 @@
 //!   streams          0 - 0    |1 - 0| 1 - 1 |   2 - 1
 //! ```
 //!
-//! A shard has an association with each shard of a peer that has slices in common with it, and tells there what is in
+//! A shard has an association with each shard of a peer that has slices in common with it, and sends there what is in
 //! these slices. How many shards a peer has is known when it comes; a peer that was never met is taken to have one.
 
 use super::association::Association;

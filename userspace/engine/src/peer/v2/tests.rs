@@ -37,8 +37,8 @@ fn nodes_hold_the_same_after_the_last_fault() {
     let mut events = [0; 3];
     let failed: Vec<_> = (base..base + seeds).filter_map(|seed| run(seed, &mut events)).collect();
     let [kernel, claims, exempt] = events;
-    // A flow that closed at one node while another, cut off, had it open lives on there. The world tells most of these
-    // apart from others, and counts them; of the rest, which it takes for violations, there may be few.
+    // A flow that closed at one node while another, cut off, had it open lives on there. The world distinguishes most
+    // of these from others, and counts them; of the rest, which it takes for violations, there may be few.
     let (revived, failed): (Vec<_>, Vec<_>) = failed
         .into_iter()
         .partition(|found| !["I1", "I2", "I3"].iter().any(|nr| found.contains(nr)));

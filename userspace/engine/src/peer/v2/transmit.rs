@@ -30,7 +30,7 @@ const RECORDS_MAX: usize = 1 << 12;
 /// How much a peer may have in flight to this node, sent with each acknowledgement.
 const ROOM_KIB: u16 = 1024;
 
-/// Of so many datagrams one has bulk and answers before news.
+/// One of so many datagrams has bulk and answers before news.
 const BULK_SHARE: u64 = 8;
 
 /// The part of the ledger that is sent.
@@ -38,7 +38,7 @@ const BULK_SHARE: u64 = 8;
 enum Of {
     /// Items that were sent and lost.
     Lost,
-    /// What changed.
+    /// The ledger's changes.
     News,
     /// What was there before.
     Bulk,
@@ -164,7 +164,7 @@ impl V2 {
             d.pad();
         }
         if packed.elicits && self.peers[at].closes_window(d.len(), most) {
-            // Who receives it would wait for the rest of a train that does not come.
+            // The receiver would wait for the rest of a burst that does not come.
             head.flags |= Flags::ANSWER;
         }
         d.set_head(&head);
@@ -316,7 +316,7 @@ impl V2 {
                     peer.counts.records_sent_again += u64::from(of == Of::Lost);
                 }
                 Some(false) => break,
-                // It is not here as the ledger has it: the next change tells.
+                // The flow is not here as the ledger has it: the next change will send it.
                 None => {}
             }
             match (of, peer.bulk) {

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::feed::queue::Queue;
 
 impl Hub {
-    /// Tells a client how a flow is by now.
+    /// Sends a client the present state of a flow.
     pub(super) fn get(&self, id: u64, side: Side, flow: &str) {
         let Some((queue, format)) = self.reader(id) else { return };
         let Some(key) = self.product.identity(flow) else {

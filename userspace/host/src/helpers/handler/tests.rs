@@ -69,7 +69,7 @@ fn shown(queue: u16, packet: &[u8], more: &[u8]) -> Vec<u8> {
     shown_of(queue, &told(&flow), packet, more)
 }
 
-/// The same, of a flow with these attributes.
+/// Packet number 5 of a queue, of a flow with these attributes.
 fn shown_of(queue: u16, told: &[u8], packet: &[u8], more: &[u8]) -> Vec<u8> {
     let mut body = vec![2, 0];
     body.extend(queue.to_be_bytes());

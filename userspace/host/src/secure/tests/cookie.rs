@@ -74,7 +74,7 @@ fn r5_3_beyond_the_rate_only_who_has_a_cookie_for_its_address_is_read() {
         assert_eq!(verdict, Verdict::Cookie, "{elsewhere}");
     }
     assert_eq!(gate.admit(now, from, &proved, &mut random), Verdict::Read);
-    // It holds while the secret is the present one or the one before, and no longer.
+    // A cookie holds while the secret is the present one or the one before, and no longer.
     for (after_s, verdict) in [(119, Verdict::Read), (239, Verdict::Read), (361, Verdict::Cookie)] {
         let now = Instant((100 + after_s) * S);
         while gate.admit(now, from, &message, &mut random) == Verdict::Read {}

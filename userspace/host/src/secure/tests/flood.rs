@@ -1,4 +1,4 @@
-//! Who floods, and who has stolen a key.
+//! A flooder, and a thief of a key.
 
 use super::world::*;
 use super::*;

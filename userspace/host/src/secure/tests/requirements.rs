@@ -410,7 +410,7 @@ fn beside_shards(shards: u8) -> World {
     let other = Hello { shards, ..hello(1, 9) };
     let mut dice = Dice::new(8);
     let random: Random = Box::new(move |bytes| dice.fill(bytes));
-    let secure = Secure::new(other, members(1, 2), (0, true), random, world.now);
+    let secure = Secure::new(other, members(1, 2), 0, random, world.now);
     world.nodes[0].secure.reconfigure(world.now, members(0, 2));
     world.join(secure, address(1), 9);
     world.run(2 * S);
@@ -424,9 +424,8 @@ fn r5_11_no_number_is_sealed_twice_and_each_shard_has_its_own_lane() {
     let (a, now) = (world.nodes[0].peer(1), world.now);
     let b = world.nodes[1].peer(0);
     let mut lanes: Vec<Lane> = (1..4).map(Lane::new).collect();
-    while let Some(change) = world.nodes[1].secure.poll_change() {
-        lanes.iter_mut().for_each(|lane| lane.apply(&change));
-    }
+    let keys = world.nodes[1].secure.keys_of(b);
+    lanes.iter_mut().for_each(|lane| lane.follow(b, &keys));
     let mut datagram = [7; 64 + OVERHEAD];
     let mut seal = |world: &mut World, to, number| {
         let sealed = world.nodes[0].secure.seal(now, a, to, number, (&mut datagram, 64));
@@ -455,23 +454,46 @@ fn r5_11_no_number_is_sealed_twice_and_each_shard_has_its_own_lane() {
     assert_eq!(seal(&mut world, 1, NUMBER_END), None);
 }
 
+/// The states between were lost: no key is left that the lane had.
+#[test]
+fn r5_7_a_lane_that_follows_late_takes_nothing_twice_under_the_next_keys_of_a_run() {
+    let mut world = beside_shards(2);
+    let (a, b) = (world.nodes[0].peer(1), world.nodes[1].peer(0));
+    let mut lane = Lane::new(1);
+    let mut opens = |world: &mut World, number| {
+        lane.follow(b, &world.nodes[1].secure.keys_of(b));
+        let mut bytes = [3; 10 + OVERHEAD];
+        world.nodes[0].secure.seal(world.now, a, 1, number, (&mut bytes, 10)).unwrap();
+        lane.open(&mut bytes).map(|opened| opened.index)
+    };
+    let first = opens(&mut world, 5).unwrap();
+    world.run(3 * REKEY_AFTER);
+    assert_eq!(opens(&mut world, 5), Err(Refusal::Replayed));
+    assert_ne!(opens(&mut world, 6), Ok(first), "under another key");
+    assert_eq!(opens(&mut world, 7).map(|_| ()), Ok(()));
+}
+
 #[test]
 fn a_shard_that_makes_no_handshakes_does_what_shard_0_says_and_reports_what_is_new() {
     let mut world = beside_shards(2);
     let (a, b, now) = (world.nodes[0].peer(1), world.nodes[1].peer(0), world.now);
     let mut branch = Branch::new(1);
-    while let Some(change) = world.nodes[1].secure.poll_change() {
-        branch.take(&Word::Change(change));
-    }
+    let run = Run { incarnation: world.nodes[0].incarnation, shards: 1 };
+    let keys = world.nodes[1].secure.keys_of(b);
+    let state = |address, run| PeerState { peer: b, keys: keys.clone(), address, run };
+    assert_eq!(branch.take(&state(Some(address(0)), None)), None);
     let mut datagram = [7; 64 + OVERHEAD];
     let mut seal = |branch: &mut Branch, number| branch.seal(b, 0, number, (&mut datagram, 64));
     assert_eq!(seal(&mut branch, 1), None, "nobody said that the peer is there");
-    let run = world.nodes[0].incarnation;
-    branch.take(&Word::Up { peer: b, incarnation: run, shards: 1 });
+    assert_eq!(branch.take(&state(None, Some(run))), Some(Some(run)), "the engine must know");
     assert_eq!(seal(&mut branch, 1), None, "nobody said where");
-    branch.take(&Word::Address(b, address(0)));
+    assert_eq!(
+        branch.take(&state(Some(address(0)), Some(run))),
+        None,
+        "nothing new for the engine"
+    );
     assert_eq!(seal(&mut branch, 1).map(|sealed| sealed.to), Some(address(0)));
-    branch.take(&Word::Address(b, address(7)));
+    branch.take(&state(Some(address(7)), Some(run)));
     assert_eq!(seal(&mut branch, 2).map(|sealed| sealed.to), Some(address(7)));
     // What is opened is reported when it says something new.
     let opens = |world: &mut World, branch: &mut Branch, number, (from, at)| {
@@ -492,7 +514,7 @@ fn a_shard_that_makes_no_handshakes_does_what_shard_0_says_and_reports_what_is_n
     assert_eq!(branch.refused(Refusal::Malformed), 3);
     let told = Event::Refused { kind: Refusal::Malformed, count: 3, last: address(3) };
     assert_eq!((branch.poll_event(now), branch.poll_event(now)), (Some(told), None));
-    branch.take(&Word::Down(b));
+    assert_eq!(branch.take(&state(Some(address(7)), None)), Some(None));
     assert_eq!(seal(&mut branch, 3), None);
 }
 
@@ -502,10 +524,11 @@ fn a_shard_seals_and_takes_nothing_for_a_run_that_its_engine_does_not_know_yet()
     let (a, b, now) = (world.nodes[0].peer(1), world.nodes[1].peer(0), world.now);
     let run = world.nodes[0].incarnation;
     let mut branch = Branch::new(1);
-    while let Some(change) = world.nodes[1].secure.poll_change() {
-        branch.take(&Word::Change(change));
-    }
-    branch.take(&Word::Address(b, address(0)));
+    let keys = world.nodes[1].secure.keys_of(b);
+    let take = |branch: &mut Branch, run: Option<u64>| {
+        let run = run.map(|incarnation| Run { incarnation, shards: 1 });
+        branch.take(&PeerState { peer: b, keys: keys.clone(), address: Some(address(0)), run })
+    };
     let passes = |world: &mut World, branch: &mut Branch, (number, theirs)| {
         let (mut to, mut from) = ([7; 64 + OVERHEAD], [3; 10 + OVERHEAD]);
         let sealed = branch.seal(b, 0, number, (&mut to, 64)).is_some();
@@ -514,12 +537,12 @@ fn a_shard_seals_and_takes_nothing_for_a_run_that_its_engine_does_not_know_yet()
         (sealed, branch.is_of_known_run(address(0), &opened))
     };
     // The peer began again, the keys of its new run are here, and the word that it is there is on its way.
-    branch.take(&Word::Up { peer: b, incarnation: run - 1, shards: 1 });
+    take(&mut branch, Some(run - 1));
     assert_eq!(passes(&mut world, &mut branch, (100, 1)), (false, false));
     assert_eq!(branch.refused(Refusal::UnknownIndex), 1);
-    branch.take(&Word::Up { peer: b, incarnation: run, shards: 1 });
+    take(&mut branch, Some(run));
     assert_eq!(passes(&mut world, &mut branch, (1, 2)), (true, true), "numbers begin again");
-    branch.take(&Word::Down(b));
+    take(&mut branch, None);
     assert_eq!(passes(&mut world, &mut branch, (2, 3)), (false, false));
 }
 

@@ -74,7 +74,7 @@ pub(super) fn hello(of: usize, incarnation: u64) -> Hello {
 
 pub(super) fn secure(hello: Hello, members: Members, seed: u64, now: Instant) -> Secure {
     let mut dice = Dice::new(seed);
-    Secure::new(hello, members, (0, false), Box::new(move |bytes| dice.fill(bytes)), now)
+    Secure::new(hello, members, 0, Box::new(move |bytes| dice.fill(bytes)), now)
 }
 
 pub(super) struct Node {
@@ -261,7 +261,7 @@ impl World {
         assert!(first, "{text} came twice");
     }
 
-    /// Takes what a node wants to send and tell.
+    /// Takes the datagrams and events that a node has.
     pub(super) fn settle(&mut self, of: usize) {
         let mut buffer = [0; 256];
         while let Some((to, len)) = self.nodes[of].secure.poll_transmit(&mut buffer) {
@@ -316,7 +316,7 @@ impl World {
         (0..count).flat_map(|a| (0..count).map(move |b| (a, b))).filter(|(a, b)| a != b).collect()
     }
 
-    /// Who initiated the present session of `a` with `b`, by name, as `a` sees it.
+    /// The node that initiated the present session of `a` with `b`, by name, as `a` sees it.
     pub(super) fn initiator(&self, a: usize, b: usize) -> Name {
         let peer = self.nodes[a].peer(b);
         let session = self.nodes[a].secure.peers[peer.place()].as_ref().unwrap().present.unwrap();

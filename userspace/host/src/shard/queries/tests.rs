@@ -4,7 +4,7 @@ use ctnetlink::{Change, Tuple};
 use engine::query::{Expr, Scope, Term};
 use engine::{Config, Input, Origin, Stamp};
 
-/// An engine that heard of so many flows, every tenth of zone 5.
+/// An engine with so many flows, every tenth of zone 5.
 fn engine(flows: u32) -> Engine {
     let mut engine = Engine::new(Config::default(), Instant(0));
     for n in 0..flows {

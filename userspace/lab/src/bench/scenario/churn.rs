@@ -113,7 +113,7 @@ pub(super) fn run(lab: &Lab, subject: &Subject, case: &Case, shape: Shape) -> Re
     Ok(values)
 }
 
-/// What the generator tells.
+/// The rates that the generator measured.
 pub(super) fn rates(run: &Run) -> Values {
     let flows = run.flows as f64;
     Values::from([("rate", flows / run.wall_s), ("packet_us", run.cpu_s * 1e6 / flows)])
@@ -144,7 +144,7 @@ impl Start {
         values.insert("events", events as f64);
         values.insert("event_us", cpu_s * 1e6 / events as f64);
         values.insert("lost", (daemon.drops() - self.drops) as f64);
-        // Only ours tells, and only where the kernel says when an event happened.
+        // Only our daemon reports this, and only where the kernel says when an event happened.
         if let Some(figures) = daemon.figures().ok().filter(|figures| figures.heard_max_us > 0) {
             values.insert("heard_p50_us", figures.heard_p50_us as f64);
             values.insert("heard_p99_us", figures.heard_p99_us as f64);

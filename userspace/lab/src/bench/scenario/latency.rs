@@ -150,7 +150,7 @@ fn probe_all(probe: &mut Probe, probes: u32) -> Result<Histograms> {
             }
             None => misses += 1,
         }
-        // A daemon that tells nothing shall not take all day.
+        // A daemon that sends nothing must not take all day.
         ensure!(misses < 20 || all.heard.len() > misses, "the peer does not receive new flows");
         // A cheap sequence that visits all gaps (the golden ratio).
         let gap = u64::from(at).wrapping_mul(0x9e37_79b9) % GAP_US;

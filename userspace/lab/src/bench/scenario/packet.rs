@@ -56,7 +56,7 @@ fn run(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     let mut pairs = Vec::new();
     for turn in 0..PAIRS {
         let mut pair = [Run::default(); 2];
-        // Who was second before is first now.
+        // The subject that was second before is first now.
         let order = if turn % 2 == 0 { [0, 1] } else { [1, 0] };
         for at in order {
             pair[at] = on_cpus(&cpu, || roads[at].run(piece, None))?;
@@ -99,13 +99,13 @@ impl Stage {
         Ok(Self { router, daemon })
     }
 
-    /// Packets of connections that are established by now.
+    /// Packets of connections that have been established.
     fn road(&self, lab: &Lab) -> Result<Generator<'_>> {
         let range = Range { flows: Some(FLOWS), ..Range::ALL };
         let open = |life| lab.generator(&self.router, Shape::v4(life), range, None);
         open(Life::Opening)?.run(FLOWS.into(), None)?;
         let mut traffic = open(Life::Traffic)?;
-        // Once for every flow, so that whatever has to be learned of it has been.
+        // One packet of every flow, so that the daemon has learned all that it has to learn of the flows.
         traffic.run(FLOWS.into(), None)?;
         Ok(traffic)
     }

@@ -18,7 +18,7 @@ use wire::control::Request;
 const RATE: f64 = 5000.0;
 /// At an ordinary rate the packets of a flow come close together.
 const WINDOW: u32 = 8;
-/// After so long without a new flow the peer gets no more.
+/// After so long without a new flow the peer counts as done.
 const STILL: Duration = Duration::from_secs(3);
 
 /// The scenarios.
@@ -36,7 +36,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 Figure::new("datagrams", "datagrams per flow", "", Lower),
                 Figure::new("missing", "flows the peer does not have", "", Lower),
             ],
-            // It takes its time by itself.
+            // The transfer takes its time by itself.
             |lab| lab.one(if lab.options.quick { 25_000 } else { 50_000 }),
             paced,
         ),
@@ -93,7 +93,7 @@ impl Pair {
         Self::tuned(lab, subject, direct, cpus, (flows, ""))
     }
 
-    /// The same with more settings, for ours.
+    /// A pair with more settings, for ours.
     pub(super) fn tuned(
         lab: &Lab,
         subject: &Subject,
@@ -127,7 +127,7 @@ impl Pair {
         self.daemons[1].flows("external")
     }
 
-    /// Waits until B has `flows`, or gets no more; how many it has, and when the last came.
+    /// Waits until B has `flows`, or receives no new ones; how many it has, and when the last came.
     fn until_received(&self, flows: u64, start: Instant) -> Result<(u64, f64)> {
         until_still(flows, start, || self.external())
     }

@@ -71,7 +71,7 @@ fn memory(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
         return Ok(Values::new());
     };
     let empty = daemon.resident();
-    // By packets: the hook does not hear of what is made by request.
+    // Packets make the flows: the hook does not see requests.
     let mut generator = lab.generator(&router, Shape::v4(Life::Datagram), Range::ALL, None)?;
     on_cpus(&[lab.generator_cpu], || generator.run(case.flows.into(), None))?;
     daemon.settle()?;
@@ -141,7 +141,7 @@ fn zombies(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     Ok(Values::from(values))
 }
 
-/// Flows that only one of kernel and daemon has, as far as numbers tell.
+/// Flows that only one of kernel and daemon has, according to their counts.
 fn difference(router: &Router, daemon: &Daemon) -> Result<u64> {
     Ok(router.flows()?.abs_diff(daemon.flows("stats")?))
 }

@@ -134,7 +134,7 @@ impl Checker<'_> {
         })
     }
 
-    /// Those of a keyword that may be repeated, but not for ever.
+    /// The nodes of a keyword that may be repeated up to a limit.
     fn at_most<'n>(&mut self, node: &'n Node, key: Key, most: usize, what: &str) -> Vec<&'n Node> {
         let mut nodes: Vec<_> = node.block.iter().filter(|node| node.keyword.key == key).collect();
         if let Some(beyond) = nodes.get(most) {

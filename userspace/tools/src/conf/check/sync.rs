@@ -120,7 +120,7 @@ impl Checker<'_> {
         links
     }
 
-    /// Of several links that want to be the first, the last wins; if none does, the first is.
+    /// If several links want to be the first, the last of these wins; if none does, the first link is.
     fn choose_default(&mut self, nodes: &[&Node], links: &mut [LinkConf]) {
         let wanting: Vec<_> = nodes.iter().filter(|node| !node.args.is_empty()).collect();
         if let [first, .., last] = wanting.as_slice() {

@@ -1,4 +1,4 @@
-//! Which failures are reported: what the kernel refuses, drops and evicts.
+//! `Failures`: the reports of what the kernel refuses, drops and evicts.
 
 use super::log::words;
 

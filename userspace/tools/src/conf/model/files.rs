@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub struct NamedFile {
     /// The keyword that names it.
     pub keyword: &'static str,
-    /// Where it lies.
+    /// The file's path.
     pub path: PathBuf,
     /// What the daemon does with it.
     pub used: Use,

@@ -1,4 +1,4 @@
-//! `Metrics`: what is served over HTTP, where, and to whom.
+//! `Metrics`: what is served over HTTP, the endpoints, and who may use them.
 
 use export::http::{Listen, Network};
 
@@ -47,7 +47,7 @@ pub enum PerCpu {
     /// On machines with few CPUs.
     #[default]
     Auto,
-    /// Always.
+    /// On every machine.
     On,
     /// Only their sums.
     Off,

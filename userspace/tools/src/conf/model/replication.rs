@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// `Replication`. What lies in key files is not known here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicationConf {
-    /// Where it stands.
+    /// Where the block stands.
     pub place: Place,
     /// `Name`; `None` is the host's.
     pub name: Option<Name>,
@@ -42,7 +42,7 @@ impl ReplicationConf {
 /// A file with a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFile {
-    /// Where it lies.
+    /// The file's path.
     pub path: PathBuf,
     /// Where it is named.
     pub place: Place,
@@ -51,9 +51,9 @@ pub struct KeyFile {
 /// `Peer`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConf {
-    /// What it calls itself.
+    /// The peer's name.
     pub name: Name,
-    /// Where it stands.
+    /// Where the block stands.
     pub place: Place,
     /// `PublicKey`, one or two.
     pub keys: Vec<PeerKey>,
@@ -72,7 +72,7 @@ pub struct PeerConf {
 pub struct PeerKey {
     /// The key.
     pub key: PublicKey,
-    /// Where it stands.
+    /// Where the key stands in the configuration.
     pub place: Place,
 }
 

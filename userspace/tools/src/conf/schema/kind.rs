@@ -11,9 +11,9 @@ use std::path::PathBuf;
 pub enum Kind {
     /// A whole number in a range.
     Number {
-        /// Smallest.
+        /// The smallest value.
         min: u32,
-        /// Largest.
+        /// The largest value.
         max: u32,
     },
     /// A whole number up to this one, or two of them with a dash between: all from the first to the last.
@@ -102,7 +102,7 @@ pub enum Value {
     Ipv4Prefix(IpPrefix<Ipv4Addr>),
     /// A network.
     Ipv6Prefix(IpPrefix<Ipv6Addr>),
-    /// Where to listen.
+    /// The endpoint to listen at.
     Endpoint(Listen),
     /// A name.
     Name(String),
@@ -181,7 +181,7 @@ impl Kind {
         chosen(words, any_case, word)?.1
     }
 
-    /// What it is, for people: fits after "expected".
+    /// The kind, for people: fits after "expected".
     #[must_use]
     pub fn expected(self) -> String {
         match self {
@@ -389,7 +389,7 @@ fn host(word: &str) -> Result<String, String> {
     is_name.then(|| word.to_owned()).ok_or_else(String::new)
 }
 
-/// If no kind fits, the most telling complaint is the one that says more than "another kind".
+/// If no kind fits, returns the first complaint that is not empty, which says more than "another kind".
 fn one_of(kinds: &[Kind], word: &str) -> Result<Value, String> {
     let mut complaint = String::new();
     for kind in kinds {

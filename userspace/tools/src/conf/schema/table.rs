@@ -461,7 +461,7 @@ const EVENTS_RELIABLE: &str =
     "Let the kernel keep events that do not fit into the buffer instead of dropping them.";
 const ANY: Kind = Kind::Number { min: 0, max: u32::MAX };
 const POSITIVE: Kind = Kind::Number { min: 1, max: u32::MAX };
-/// What `setsockopt` takes.
+/// A size that `setsockopt` takes.
 const SIZE: Kind = Kind::Number { min: 0, max: i32::MAX as u32 };
 /// An index for twice as many flows takes a gigabyte.
 const HASH_SIZE_MAX: u32 = 1 << 26;

@@ -181,7 +181,7 @@ fn the_documented_defaults_hold() {
             continue;
         }
         let line = format!("{} {default}", keyword.name);
-        // That a default is named as a file is no other meaning.
+        // A default that is named as a file has no other meaning.
         let meaning = |line: &str| Conf { files: Vec::new(), ..clean(&surrounded(place, line)) };
         assert_eq!(meaning(&line), meaning(""), "{line}");
         tried += 1;
@@ -208,7 +208,7 @@ fn events_of_stats_are_as_reliable_as_general_says() {
 fn a_value_is_shown_as_it_is_written() {
     let kinds = KEYWORDS.iter().flat_map(Keyword::params).map(|param| param.kind);
     let lists = [Kind::Interval(65535), Kind::Mark];
-    // Of a share, the value is the number alone.
+    // The value of a share is the number alone.
     let plain = kinds.chain(lists).filter(|kind| !matches!(kind, Kind::Share));
     for kind in plain {
         let value = kind.value(&word(kind)).unwrap();

@@ -24,10 +24,10 @@ pub(super) const CREATE: [(i32, &str); 2] = [
     (libc::ENOENT, "such conntrack doesn't exist"),
 ];
 
-/// What they mean when one is to go.
+/// The meaning of an errno of a delete.
 pub(super) const DELETE: [(i32, &str); 1] = [(libc::ENOENT, "such conntrack doesn't exist")];
 
-/// What they mean when one is to change.
+/// The meaning of an errno of an update.
 const UPDATE: [(i32, &str); 3] = [
     (libc::ENOENT, "such conntrack doesn't exist"),
     // A user that may read the table may change it.
@@ -54,7 +54,7 @@ pub(super) fn create(command: &Command) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A flow that exists gets what can be changed of it; its status only if one was given.
+/// Changes what can be changed of an existing flow; its status only if one was given.
 ///
 /// # Errors
 /// What the kernel says, or that it would have to be translated in another way than it is.
@@ -146,9 +146,9 @@ pub(super) fn update(command: &Command, lines: &[Command]) -> Outcome {
 
 /// What became of many flows.
 pub(super) struct Done {
-    /// How many were changed.
+    /// How many flows were changed.
     pub(super) count: u64,
-    /// What the kernel said first of one that was not.
+    /// The kernel's first error.
     pub(super) failed: Option<Failure>,
 }
 
@@ -204,7 +204,7 @@ fn show(
 ) -> io::Result<()> {
     match came.errno {
         0 => {}
-        // It has ended meanwhile.
+        // The flow has ended meanwhile.
         libc::ENOENT => return Ok(()),
         errno => {
             failed.get_or_insert(errno);

@@ -1,4 +1,4 @@
-//! Expectations.
+//! Commands about expectations.
 
 use super::{Outcome, errno_of, style};
 use crate::conntrack::command::Command;

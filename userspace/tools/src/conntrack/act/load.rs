@@ -153,7 +153,7 @@ struct Wanted {
 /// Carries out commands.
 struct Loader {
     writes: Writes<Wanted>,
-    /// For what depends on the answer to a write.
+    /// The socket for requests that depend on the answer to a write.
     afterwards: Kernel,
     progress: Progress,
     /// What went wrong first.

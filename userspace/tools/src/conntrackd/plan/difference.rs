@@ -72,7 +72,7 @@ fn note(names: &mut Vec<&'static str>, differs: bool, name: &'static str) {
 }
 
 impl Plan {
-    /// What it takes to go from this plan to `wanted`.
+    /// The changes from this plan to `wanted`.
     #[must_use]
     pub fn difference(&self, wanted: &Self) -> Difference {
         let Self {
@@ -98,7 +98,7 @@ impl Plan {
             failures,
             purge_after_s,
             wish,
-            // Other settings tell.
+            // Other settings decide which files there are.
             files: _,
         } = self;
         let mut out = Difference::default();
@@ -157,7 +157,7 @@ impl Plan {
                 .then(|| (in_user_space.clone(), in_kernel.clone())),
             commit_timeout_s: wanted.config.commit_timeout_s,
             repair_after: wanted.config.repair_after,
-            // Who reads the key files knows.
+            // The reader of the key files decides that.
             peers: None,
         }
     }
@@ -167,20 +167,20 @@ impl Plan {
 impl Difference {
     fn config(&mut self, (running, wanted): (&Config, &Config), is_same_purpose: bool) {
         let Config {
-            // `Plan::replication` tells.
+            // It follows from `Plan::replication`.
             cluster: _,
             flows_max,
             flows_expected,
-            // `Plan::filter` tells.
+            // It follows from `Plan::filter`.
             filter: _,
             replication,
             commit_timeout_s,
             window_tracking,
             expectations,
             repair_after,
-            // `Plan::records` tells.
+            // It follows from `Plan::records`.
             tell_vanished: _,
-            // Those of a start, of a shard and of an open source: they are the same in all plans.
+            // Settings of a start, of a shard and of an open source: they are the same in all plans.
             share: _,
             hears_requests: _,
             earlier_life: _,
@@ -249,7 +249,7 @@ impl Difference {
             buffer_bytes,
             ring_bytes,
             groups,
-            // `Plan::filter` tells.
+            // It follows from `Plan::filter`.
             filter: _,
             reliable,
             adapts,
@@ -257,7 +257,7 @@ impl Difference {
         let buffers = (*buffer_bytes, *ring_bytes) != (wanted.buffer_bytes, wanted.ring_bytes);
         self.rebuild(buffers, "NetlinkBufferSize");
         self.rebuild(*reliable != wanted.reliable, "NetlinkEventsReliable");
-        // They follow from `EventSource`, `PollSecs` and `Mode`, which are named by now.
+        // They follow from `EventSource`, `PollSecs` and `Mode`, which are named above.
         let opened_differs =
             (*choice, *groups, *adapts) != (wanted.choice, wanted.groups, wanted.adapts);
         self.rebuild(self.rebuilds.is_empty() && opened_differs, "EventSource");

@@ -9,9 +9,9 @@ use host::source::KernelFilter;
 /// `Filter`, spelled out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filtering {
-    /// Who sorts events out; `None` without a filter.
+    /// The side that filters events; `None` without a filter.
     pub side: Option<FilterSide>,
-    /// What passes.
+    /// The filter of flows that pass.
     passes: KernelFilter,
 }
 
@@ -53,7 +53,7 @@ impl Filtering {
         }
     }
 
-    /// Who sorts events out, in conntrackd's words.
+    /// The side that filters events, in conntrackd's words.
     #[must_use]
     pub const fn side_name(&self) -> Option<&'static str> {
         match self.side {

@@ -34,7 +34,7 @@ fn plan(text: &str) -> Plan {
     Plan::from(&parse(text))
 }
 
-/// Which parts of a changed file need a new engine, which change live, and whether anything comes later.
+/// Checks which parts of a changed file need a new engine, which change live, and whether anything comes later.
 fn check(from: &str, to: &str, rebuilds: &[&str], live: &[&str]) {
     assert_ne!(parse(from), parse(to), "{to}");
     let difference = plan(from).difference(&plan(to));

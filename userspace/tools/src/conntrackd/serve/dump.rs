@@ -7,7 +7,7 @@ use ctnetlink::{Flow, Tuple};
 use engine::Side;
 use engine::filter::Filter;
 use host::control::Client;
-use host::shard::{ExpectPage, Order, Page, Place};
+use host::shard::{ExpectPage, ExpectPlace, Order, Page, Place};
 use host::{clock, listing};
 use std::fmt::Write;
 use tokio::sync::{mpsc, oneshot};
@@ -50,17 +50,15 @@ impl Service {
         form: Form,
     ) -> Result<()> {
         let engine = self.engine.read().await.clone();
-        let mut after = None;
-        loop {
+        let mut next = Some(ExpectPlace::default());
+        while let Some(from) = next {
             let (reply, page) = oneshot::channel::<ExpectPage>();
-            engine.order(Order::Expectations { side, after, reply });
+            engine.order(Order::Expectations { side, from, reply });
             let page = page.await.map_err(|_| ended())?;
-            after = page.next;
+            next = page.next;
             client.reply(&expectation_lines(page, form)?).await?;
-            if after.is_none() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 }
 

@@ -29,7 +29,7 @@ impl Service {
         tell(client, order_purge(&engine, subjects)).await
     }
 
-    /// Empties them after the time the configuration names, unless that is to happen already.
+    /// Plans a purge after the time that the configuration names, unless one is planned.
     pub(super) fn purge_later(self: &Arc<Self>) {
         let mut scheduled = self.scheduled.lock().unwrap_or_else(PoisonError::into_inner);
         if scheduled.as_ref().is_some_and(|task| !task.is_finished()) {
@@ -54,7 +54,7 @@ impl Service {
         *scheduled = Some(task.abort_handle());
     }
 
-    /// Cancels the purge that was to follow later.
+    /// Cancels the planned purge.
     pub(super) fn cancel_purge(&self) {
         let mut scheduled = self.scheduled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(task) = scheduled.take() {

@@ -13,13 +13,13 @@ use std::io::{self, IsTerminal};
 pub struct Asked {
     /// As it was written.
     pub text: String,
-    /// Understood.
+    /// The filter as it was parsed.
     pub parsed: Parsed,
-    /// Compiled.
+    /// The filter as it was compiled.
     pub program: Program,
     /// What the kernel can pick by itself.
     pub selection: Selection,
-    /// Where to ask.
+    /// The configuration of the daemon to ask.
     pub config: Option<std::path::PathBuf>,
     /// Whether a namespace was named.
     pub netns: bool,
@@ -55,10 +55,10 @@ impl Asked {
         Ok(Self { text, parsed, program, selection, config, netns, remote: false, kernel })
     }
 
-    /// The same, of the flows of the peers if `remote`.
+    /// As [`Asked::new`], over the flows of the peers if `remote`.
     ///
     /// # Errors
-    /// As [`Asked::new`], and where the kernel would have to be asked, which does not hold them.
+    /// As [`Asked::new`], and where the filter needs the kernel, which does not hold them.
     pub fn of(options: &Where, remote: bool) -> Result<Self, Fault> {
         let asked = Self::new(options)?;
         match asked.needs_kernel().filter(|_| remote) {
@@ -85,7 +85,7 @@ impl Asked {
         })
     }
 
-    /// Refuses what this kernel does not tell.
+    /// Refuses tests of fields that this kernel does not keep.
     ///
     /// # Errors
     /// A wrong filter, which has been shown.

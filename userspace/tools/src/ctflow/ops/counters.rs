@@ -68,7 +68,7 @@ const fn is_much(found: Found, most: u64) -> bool {
     wanted > found.table / SHARE
 }
 
-/// Shows a flow as the kernel has it by now. One that has ended is left out, and so is another one in its place.
+/// Shows a flow as the kernel holds it now. A flow that has ended is left out, and so is another one in its place.
 fn show(table: &mut Table, flow: &Flow, screen: &mut Screen<'_>) -> io::Result<()> {
     let key = flow.key();
     let outcome = table.ask(

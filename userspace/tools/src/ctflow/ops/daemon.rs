@@ -63,7 +63,7 @@ impl Daemon {
         })
     }
 
-    /// The same, with notes going to the caller too. An error of `each` ends it.
+    /// Carries out a request, with notes going to the caller too. An error of `each` ends it.
     fn exchange(
         &self,
         ask: Ask<'_>,

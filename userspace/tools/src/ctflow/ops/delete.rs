@@ -1,4 +1,4 @@
-//! `ctflow delete`: counts first, asks, deletes, tells.
+//! `ctflow delete`: counts first, asks, deletes, reports.
 
 use super::asked::Asked;
 use super::daemon::{Came, Daemon};

@@ -38,7 +38,7 @@ pub(in crate::ctflow) fn read(
     })
 }
 
-/// The same, for those who know themselves which flows they have had: some are handed out twice.
+/// Reads flows for callers that recognise repeated flows themselves: some are handed out twice.
 pub(in crate::ctflow) fn shown(
     asked: &Asked,
     detail: Detail,

@@ -16,7 +16,7 @@ use std::time::Duration;
 pub enum Order {
     /// Nothing but to draw.
     Draw,
-    /// Leave.
+    /// Leave the program.
     Quit,
     /// Arrange the picture again.
     Arrange,
@@ -33,10 +33,10 @@ pub enum Order {
 /// The half of the screen that keys move in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pane {
-    /// Flows.
+    /// The list of flows.
     #[default]
     Flows,
-    /// Groups.
+    /// The list of groups.
     Groups,
 }
 
@@ -45,13 +45,13 @@ pub enum Pane {
 pub struct Prompt {
     /// Whether it is a command, not a filter.
     pub is_command: bool,
-    /// What it holds.
+    /// The text so far.
     pub text: String,
     /// What is wrong with it.
     pub error: Vec<String>,
 }
 
-/// Which flow, for as long as it lives.
+/// Identifies a flow for as long as it lives.
 type Name = (FlowKey, u32);
 
 /// The screen's state.
@@ -171,7 +171,7 @@ impl App {
         self.row().filter(|_| self.has_detail && (sample.mode == Mode::Mirror || is_large))
     }
 
-    /// The same, of a picture that is not in its place.
+    /// The flow under the cursor, in a picture that is not yet the shown one.
     #[must_use]
     pub fn row_of<'a>(&self, picture: &'a Picture) -> Option<&'a Row> {
         picture.rows.get(self.flow_at)

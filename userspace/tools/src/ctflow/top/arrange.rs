@@ -26,7 +26,7 @@ const MINUTE_NS: u64 = 60_000_000_000;
 const STEP_NS: u64 = 5_000_000_000;
 /// Walks over the kernel's table, and readings of its counters, take at most one part in so many of the time.
 pub const SHARE: u32 = 20;
-/// Those of a minute, the one before, and one that is due.
+/// Totals of a minute, the one before, and one that is due.
 const PAST_MAX: usize = (MINUTE_NS / STEP_NS) as usize + 2;
 
 /// Columns that flows are sorted by.
@@ -37,7 +37,7 @@ pub enum By {
     In,
     /// Rate from who began it.
     Out,
-    /// Age.
+    /// Age of the flow.
     Age,
     /// Seconds left.
     Left,
@@ -94,7 +94,7 @@ impl By {
         }
     }
 
-    /// Which row comes first. Rows of equal worth have a fixed order, so that they do not dance.
+    /// The order of two rows. Rows of equal worth have a fixed order, so that they do not dance.
     fn order(self, turned: bool, a: &Row, b: &Row) -> Ordering {
         let first = self.compare(a, b);
         let first = if self.falls() != turned { first.reverse() } else { first };
@@ -120,13 +120,13 @@ pub fn state_word(flow: &Flow) -> &'static str {
 /// What the user chose to see.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Of the filter; `None`: every flow.
+    /// The compiled filter; `None`: every flow.
     pub program: Option<Arc<Program>>,
     /// What flows are sorted by.
     pub by: By,
-    /// The other way round.
+    /// Whether the order is reversed.
     pub turned: bool,
-    /// What they are grouped by.
+    /// The key of the groups.
     pub group: Option<Key>,
     /// Only flows of this group.
     pub within: Option<String>,
@@ -179,7 +179,7 @@ pub struct Tally {
     pub tcp: u64,
     /// UDP flows.
     pub udp: u64,
-    /// Others.
+    /// Flows of other protocols.
     pub other: u64,
 }
 
@@ -220,7 +220,7 @@ pub struct Group {
 /// Groups of a picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Groups {
-    /// What they are grouped by.
+    /// The key of the groups.
     pub key: Key,
     /// The first of them.
     pub rows: Vec<Group>,
@@ -234,7 +234,7 @@ pub struct Groups {
     pub unnamed: u64,
 }
 
-/// What is shown.
+/// Everything that the screen shows.
 #[derive(Clone, Debug, Default)]
 pub struct Picture {
     /// The sample without its rows.

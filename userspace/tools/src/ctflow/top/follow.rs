@@ -33,11 +33,11 @@ pub enum Stand {
     /// The first snapshot is on its way.
     #[default]
     Waiting,
-    /// It is as the daemon's table is.
+    /// The mirror holds what the daemon's table holds.
     Live,
-    /// It was, and a new snapshot is on its way: why.
+    /// The mirror was live, and a new snapshot is on its way: why.
     Behind(Cause),
-    /// There is no more.
+    /// The feed has ended.
     Over(Lapse),
 }
 
@@ -48,7 +48,7 @@ pub struct Line {
     pub stand: Stand,
     /// How far the daemon's table can be trusted, as it says.
     pub state: String,
-    /// What it says of itself, once it was asked.
+    /// The daemon's status, once it was asked.
     pub status: Option<Status>,
     /// The network namespace it works in: device and inode.
     pub namespace: Option<(u64, u64)>,
@@ -71,7 +71,7 @@ impl Watched {
     }
 }
 
-/// Where a feed is, and whose it has to be.
+/// The socket of a feed, and the namespace that it must be of.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Its socket.
@@ -135,7 +135,7 @@ fn too_many(flows_max: usize) -> Lapse {
     )
 }
 
-/// Follows until there is no more: why.
+/// Follows the feed until it ends. Returns why it ended.
 fn follow(place: &Place, mirror: &Mutex<Mirror>, watched: &Watched) -> Lapse {
     let opened = feed::connect(&place.socket);
     let mut reader = match opened {
@@ -213,7 +213,7 @@ impl Reader<'_> {
         let text = |name: &str| value[name].as_str().unwrap_or_default();
         match text("control") {
             "hello" => self.greeted(value)?,
-            // It does not answer what was asked beside the stream.
+            // The reply answers nothing that was asked beside the stream.
             "error" if text("code") == "busy" => {}
             "error" => {
                 let why = format!("the daemon refused ({}): {}", text("code"), text("text"));

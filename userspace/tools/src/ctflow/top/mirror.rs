@@ -1,4 +1,4 @@
-//! The daemon's table as its feed tells it, and beside it what the kernel's counters say of each flow.
+//! The daemon's table according to its feed, and beside it the kernel's counters of each flow.
 //!
 //! ```text
 //!   records --apply--> FlowTable   have, new, update: put; destroy: remove
@@ -162,7 +162,7 @@ impl Mirror {
             self.note_passed(slot);
         }
         if let Some(notes) = self.table.notes_mut(slot) {
-            // A life whose end no record tells.
+            // No record reported the end of the life before.
             let is_unheard = is_new && snapshot_of(notes) == self.snapshot;
             self.ended += u64::from(is_unheard);
             notes.updated_s = place;
@@ -313,7 +313,7 @@ impl Mirror {
 
     fn entry(&self, slot: Slot, entry: &Entry<'_>) -> (Flow, Reading) {
         let mut flow = entry.flow();
-        // What it had left when the daemon heard of it last says nothing of now.
+        // The time left at the daemon's last event about it says nothing of now.
         flow.timeout_s = 0;
         flow.known.remove(Known::TIMEOUT);
         let Some(metered) = self.column.at(slot) else { return (flow, Reading::default()) };

@@ -3,7 +3,7 @@
 /// How the table is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// It is walked over, now and then.
+    /// The table is walked over, now and then.
     #[default]
     Walk,
     /// Every change of the daemon's table is followed.
@@ -59,7 +59,7 @@ impl Cause {
     }
 }
 
-/// The same, with its story.
+/// A reason with its story.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lapse {
     /// What kind of reason.
@@ -76,7 +76,7 @@ impl Lapse {
     }
 }
 
-/// Who is asked.
+/// The source that is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
     /// The kernel.

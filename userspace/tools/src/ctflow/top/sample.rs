@@ -17,7 +17,7 @@ pub const FLOWS_MAX: usize = 1_000_000;
 /// Numbers over all flows of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Flows.
+    /// How many flows.
     pub flows: u64,
     /// TCP flows.
     pub tcp: u64,
@@ -27,7 +27,7 @@ pub struct Totals {
     pub other: u64,
     /// Bits a second of the reply directions of flows that have rates; `None` if no flow has.
     pub in_bps: Option<u64>,
-    /// The same of the original directions.
+    /// The rate of the original directions.
     pub out_bps: Option<u64>,
     /// Flows by zone.
     pub zones: BTreeMap<u16, u64>,
@@ -110,7 +110,7 @@ pub struct Sample {
     pub mode: Mode,
     /// Why it is not the mirror, or the mirror is behind; `None` where all is as it should be.
     pub lapse: Option<Lapse>,
-    /// Who was asked.
+    /// The source of the sample.
     pub origin: Origin,
     /// Whether every flow was read.
     pub is_whole: bool,

@@ -55,9 +55,9 @@ pub enum News {
     Resized,
     /// There is another picture.
     Picture(Box<Picture>),
-    /// The daemon has said something of a flow.
+    /// The daemon's answer about a flow.
     Answer(Answer),
-    /// No more walks are possible: why.
+    /// Walks have become impossible, for this reason.
     Failed(String),
     /// A signal says to leave.
     Stop,
@@ -112,9 +112,9 @@ pub type Understand = dyn Fn(&str) -> Result<Option<Arc<Program>>, String>;
 
 /// Everything that `play` works with.
 pub struct Stage<'a> {
-    /// What happens.
+    /// Keys, pictures and signals.
     pub news: Receiver<News>,
-    /// Where settings go.
+    /// Where changed settings are left for the thread that walks.
     pub desk: Arc<Desk>,
     /// Between walks and others.
     pub signs: Arc<Signs>,
@@ -192,7 +192,7 @@ fn walks(mut walk: impl Walk, signs: &Signs, desk: &Desk, news: &SyncSender<News
 /// Draws and obeys until the user leaves.
 ///
 /// # Errors
-/// When there are no more flows to show, or no terminal.
+/// When flows can no longer be shown, or there is no terminal.
 pub fn play<B: Backend<Error: Display>>(
     terminal: &mut Terminal<B>,
     app: &mut App,

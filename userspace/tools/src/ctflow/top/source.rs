@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_REFUSED: Duration = Duration::from_secs(30);
 /// How long to wait for the first snapshot before looking whether to stop.
 const MOMENT: Duration = Duration::from_millis(50);
-/// A mirror that had no room is tried again when the table takes no more than so many eighths of it.
+/// A mirror that had no room is tried again when the table takes at most so many eighths of it.
 const ROOM_EIGHTHS: u64 = 7;
 
 /// Where a feed may be.
@@ -43,12 +43,13 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Where its socket is; `None` if no daemon here is to have one.
+    /// Where the daemon's socket is; `None` if no daemon here has one.
     #[must_use]
     pub fn socket(&self) -> Option<PathBuf> {
         self.socket.clone().or_else(|| feed::socket(&self.config).ok())
     }
 
+    /// The feed's socket; `None` if no daemon here has one.
     fn place(&self) -> Option<Place> {
         let socket = self.socket()?;
         Some(Place { socket, namespace: if self.is_anywhere { None } else { namespace() } })
@@ -294,7 +295,7 @@ impl Source {
     }
 }
 
-/// What there is to say of a daemon's table in this state.
+/// Notes about a daemon's table in this state.
 fn notes_of(
     known: &mut Option<(String, Vec<String>)>,
     state: String,

@@ -42,9 +42,9 @@ pub enum Look {
 /// A line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    /// What it says: ASCII, but for what was typed.
+    /// The text: ASCII, but for what was typed.
     pub text: String,
-    /// How it looks.
+    /// Colours and characters.
     pub look: Look,
 }
 

@@ -28,10 +28,10 @@ pub enum Wanted {
     Kernel,
 }
 
-/// What a walk and those who wait for it tell each other.
+/// Signals between a walk and those who wait for it.
 #[derive(Debug, Default)]
 pub struct Signs {
-    /// Walks are to end.
+    /// Walks must end.
     pub stop: AtomicBool,
     /// Flows that the walk under way has read.
     pub read: AtomicU64,
@@ -175,7 +175,7 @@ impl Walk for Walker {
     }
 }
 
-/// What is known of the machine. Who may not ask the kernel may still see a daemon's table.
+/// The facts about the machine. A user who may not ask the kernel may still see a daemon's table.
 #[must_use]
 pub fn machine() -> Machine {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -206,7 +206,7 @@ fn failures(kernel: &KernelStats) -> Failures {
     sum
 }
 
-/// Waits in small pieces, until the time is over or walks are to end.
+/// Waits in small pieces, until the time is over or walks must end.
 pub fn rest(time: Duration, signs: &Signs) {
     const PIECE: Duration = Duration::from_millis(50);
     let until = Instant::now() + time;

@@ -54,7 +54,7 @@ fn lines(root: Root<'_>, first: &str, folders: &[&str]) -> Vec<(String, String)>
     }
     let mut lines = Vec::new();
     for file in files {
-        // Which of them exist is not known before.
+        // Some of the files may not exist.
         let text = root.text(&file).unwrap_or_default();
         let settings = text.lines().map(str::trim);
         let settings = settings.filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));

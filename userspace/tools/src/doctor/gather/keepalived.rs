@@ -154,7 +154,7 @@ fn knows_gate(root: Root<'_>) -> Known<bool> {
                 Ok(text) if text.split('\0').any(|variable| variable.starts_with(GATE)) => {
                     return Ok(true);
                 }
-                // It may have ended meanwhile.
+                // The process may have ended meanwhile.
                 Err(why) if root.has(&format!("/proc/{pid}/comm"))? => return Err(why),
                 Ok(_) | Err(_) => {}
             }

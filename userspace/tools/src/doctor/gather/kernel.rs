@@ -47,7 +47,7 @@ fn lockdown(text: &str) -> Known<String> {
     inside.map(|(mode, _)| mode.to_owned()).ok_or_else(unknown)
 }
 
-/// Which functions are not among the kernel's symbols: `ADDRESS TYPE NAME [MODULE]`.
+/// The functions that are not among the kernel's symbols: `ADDRESS TYPE NAME [MODULE]`.
 fn missing(symbols: &str) -> Vec<String> {
     let names: BTreeSet<_> =
         symbols.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();

@@ -59,7 +59,7 @@ fn is_root(root: Root<'_>) -> bool {
     fs::metadata(root.at("/proc/self")).is_ok_and(|metadata| metadata.uid() == 0)
 }
 
-/// Sockets that hear of flows, in every network namespace that has a process.
+/// Sockets that receive conntrack events, in every network namespace that has a process.
 pub(crate) fn listeners(root: Root<'_>) -> Known<Vec<Listener>> {
     let ids = ids(root);
     if ids.is_empty() {

@@ -79,7 +79,7 @@ fn running(root: Root<'_>, originals: &[String]) -> Known<Vec<u32>> {
         if processes::namespace(root, pid)? != Some(own.clone()) {
             continue;
         }
-        // It may have ended meanwhile. A file that was replaced while it runs is shown as deleted.
+        // The process may have ended meanwhile. A file that was replaced while it runs is shown as deleted.
         let program = root.target(&format!("/proc/{pid}/exe")).unwrap_or_default();
         if originals.iter().any(|own| own == program.trim_end_matches(" (deleted)")) {
             found.push(pid);

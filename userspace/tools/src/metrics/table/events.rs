@@ -57,7 +57,7 @@ pub(super) static METRICS: &[Metric] = &[
                     ("filtered", e.tap_filtered),
                     ("spilled", e.tap_spilled),
                 ];
-                // Without a tap there is nothing to tell.
+                // Without a tap there is no outcome to report.
                 let outcomes = outcomes.into_iter().filter(|_| e.tap_seen > 0);
                 outcomes.map(|(outcome, events)| with([outcome], events)).collect()
             })

@@ -160,7 +160,7 @@ fn lifetimes(life: &Lifetime) -> Value {
 
 fn each_side(sample: &Sample, get: impl Fn(&str, &Table) -> Vec<Series>) -> Vec<Series> {
     many(sample, |status| {
-        // A node without a peer keeps an empty remote table, of which nothing is worth telling.
+        // A node without a peer keeps an empty remote table, which metrics leave out.
         let remote = status.remote.as_ref().filter(|_| !status.links.is_empty());
         let sides = [("local", status.local.as_ref()), ("remote", remote)];
         let kept = sides.into_iter().filter_map(|(side, table)| Some((side, table?)));

@@ -140,7 +140,7 @@ fn each<V: Into<Value>>(sample: &Sample, get: impl Fn(&Peer) -> V) -> Vec<Series
     })
 }
 
-/// Of what may not be known.
+/// Series of a number that may be unknown.
 fn some(sample: &Sample, get: impl Fn(&Peer) -> Option<f64>) -> Vec<Series> {
     many(sample, |status| {
         let peers = status.peers.iter();

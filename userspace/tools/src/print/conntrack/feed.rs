@@ -99,7 +99,7 @@ pub fn text(out: &mut Vec<u8>, style: &Style<'_>, record: &Record<'_>) {
         _ => return,
     };
     if record.head.op == Op::Destroy {
-        // What has ended has no time left, and the kernel tells none.
+        // A flow that has ended has no time left, and the kernel sends none.
         flow.known.remove(Known::TIMEOUT);
     }
     out.text(tag);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// `include/net/netfilter/nf_conntrack_labels.h`), in bits.
 const BITS: usize = 128;
 
-/// Which name belongs to which bit.
+/// The names of the bits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelMap {
     names: Vec<Option<Box<str>>>,

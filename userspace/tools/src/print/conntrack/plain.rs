@@ -69,7 +69,7 @@ fn coloured(out: &mut Vec<u8>, style: &Style<'_>, colour: &str, text: &str) {
     out.text(NO_COLOUR);
 }
 
-/// Who caused the event, if it was not the kernel.
+/// The cause of the event, if it was not the kernel.
 pub(super) fn origin(out: &mut Vec<u8>, on: &Occasion<'_>) {
     if on.event.is_none() || on.origin.portid == 0 {
         return;

@@ -24,7 +24,7 @@ pub(super) trait Put {
     /// Bytes of foreign origin ([`Tame`]).
     fn tame(&mut self, bytes: &[u8]);
 
-    /// The same of a name, which is one word ([`Name`]).
+    /// Writes a name, which is one word ([`Name`]).
     fn name(&mut self, name: &str);
 }
 

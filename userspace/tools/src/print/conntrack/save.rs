@@ -112,7 +112,7 @@ fn protocol(out: &mut Vec<u8>, flow: &FlowView<'_>) {
             pair(out, [" --reply-key-src ", " --reply-key-dst "], flow.reply.ports());
         }
         ipproto::ICMP | ipproto::ICMPV6 => icmp(out, flow),
-        // Kernels without a tracker for the protocol tell no ports.
+        // Kernels without a tracker for the protocol send no ports.
         _ if flow.orig.has_ports() && (proto != ipproto::DCCP || flow.orig.l4 != [0; 4]) => {
             pair(out, [" --sport ", " --dport "], (src, dst));
             if flow.reply.is_known() {
@@ -160,7 +160,7 @@ fn tracker(out: &mut Vec<u8>, proto: &ProtoState) {
 }
 
 /// A tag as `--orig-vtag` takes it: the original hands the number to the kernel as it lies in memory, and files that it
-/// saved are to make the same table.
+/// saved must make the same table.
 const fn typed(vtag: u32) -> u32 {
     u32::from_ne_bytes(vtag.to_be_bytes())
 }

@@ -38,7 +38,7 @@ pub(super) fn when(at_ns: u64) -> When {
     When::from_ctime(&sys::local_time((at_ns / SECOND_NS) as i64)).unwrap_or_default()
 }
 
-/// The same in front of expectations, where the original fills up with blanks behind the numbers.
+/// The stamp in front of expectations, where the original fills up with blanks behind the numbers.
 pub(super) fn loose_stamp(out: &mut Vec<u8>, style: &Style<'_>, at_ns: u64) {
     if style.timestamp {
         let (seconds, micros) = (at_ns / SECOND_NS, at_ns % SECOND_NS / 1000);

@@ -26,9 +26,9 @@ object! {
         offloaded_software: u64,
         /// Flows that hardware forwards.
         offloaded_hardware: u64,
-        /// Flows of which events may never tell, which the kernel is asked about now and then.
+        /// Flows whose changes and end the kernel may never report; the daemon queries it for them now and then.
         without_events: u64,
-        /// Flows that the hook saw begin and that may never have come to be.
+        /// Flows that the hook saw begin and that the kernel may never have inserted into its table.
         unconfirmed: u64,
         /// Flows of each `Class`.
         classes: Vec<Class>,
@@ -40,7 +40,7 @@ object! {
     Class {
         /// Its name.
         class: String,
-        /// How many.
+        /// How many flows.
         flows: u64,
     }
 }
@@ -54,7 +54,7 @@ object! {
         proto: String,
         /// TCP's state, in the kernel's words; else `unreplied`, `replied`, `assured`.
         state: String,
-        /// How many.
+        /// How many flows.
         flows: u64,
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 object! {
     /// A peer of replication, version 2.
     Peer {
-        /// What it calls itself.
+        /// The peer's name.
         name: String,
         /// Where its session stands: `none`, `asking`, `answered`, `up`, `renewing` or `silent`.
         session: String,
@@ -28,7 +28,7 @@ object! {
         equal_ms: Option<u64>,
         /// There was no room for some of its flows (`RemoteLimit`), and there is none for all of them yet.
         full: bool,
-        /// It claims by traffic only.
+        /// The peer claims by traffic only.
         standby: bool,
         /// Its flows that are here.
         flows: u64,
@@ -36,19 +36,19 @@ object! {
         expectations: u64,
         /// Changes of this node that it has not acknowledged, at most.
         behind: u64,
-        /// For how long the oldest of these waits, milliseconds; 0: none waits.
+        /// How long the oldest of these waits, milliseconds; 0: none waits.
         behind_ms: u64,
         /// How long news took to it, microseconds: from the kernel's event to its acknowledgement, less the time that
         /// this waited there. Half of the samples of the last minute took no longer; `null` without any.
         lag_p50_us: Option<u64>,
-        /// The same of all but one in a hundred.
+        /// The lag of all but one in a hundred.
         lag_p99_us: Option<u64>,
         /// The longest of the last minute.
         lag_max_us: Option<u64>,
         /// How long news took from it, microseconds: from its kernel's event, by its word and half of the least round
         /// trip.
         heard_lag_p50_us: Option<u64>,
-        /// The same of all but one in a hundred.
+        /// The lag of all but one in a hundred.
         heard_lag_p99_us: Option<u64>,
         /// The longest of the last minute.
         heard_lag_max_us: Option<u64>,

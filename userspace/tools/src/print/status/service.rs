@@ -9,7 +9,7 @@ object! {
     Bucket {
         /// The longest wait that counts here, microseconds; longer ones are in the next bucket.
         le_us: u64,
-        /// Waits.
+        /// How many waits.
         count: u64,
     }
 }

@@ -23,7 +23,7 @@ object! {
         zone: String,
         /// Flows added.
         created: u64,
-        /// Changes.
+        /// How many changes.
         updated: u64,
         /// Flows removed.
         ended: u64,
@@ -35,7 +35,7 @@ object! {
     Lifetime {
         /// `tcp`, `udp`, `icmp` or `other`.
         proto: String,
-        /// Flows.
+        /// How many flows.
         count: u64,
         /// Their lives added, seconds.
         sum_s: u64,
@@ -49,7 +49,7 @@ object! {
     Lived {
         /// The longest life that counts here, whole seconds; longer ones are in the next bucket.
         le_s: u64,
-        /// Flows.
+        /// How many flows.
         count: u64,
     }
 }

@@ -68,7 +68,7 @@ fn a_listed_flow_with_zone_counters_and_timestamps() {
     );
 }
 
-/// Not observed: what has a meaning in XML is written as XML wants it.
+/// Not observed in the original: characters with a meaning in XML are escaped.
 #[test]
 fn names_cannot_break_out_of_their_element() {
     let mut flow = udp();

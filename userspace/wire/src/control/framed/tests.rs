@@ -170,7 +170,7 @@ proptest! {
         let bytes = encoded(&ask);
         prop_assert_eq!(Ask::decode(&bytes), Ok(ask));
         for cut in 0..bytes.len() {
-            // Between two fields, what is left is another request: the frame's length tells that it was cut.
+            // Cut between two fields, the rest is another valid request: only the frame's length shows the cut.
             if let Ok(less) = Ask::decode(&bytes[..cut]) {
                 prop_assert!(encoded(&less).len() == cut);
             }

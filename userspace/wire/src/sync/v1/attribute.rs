@@ -18,7 +18,7 @@ const HEADER_LEN: usize = 4;
 /// One attribute of a message.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::sync) struct Attribute<'a> {
-    /// Which one.
+    /// The attribute's number.
     pub(in crate::sync) number: u16,
     /// Its value, without padding.
     pub(in crate::sync) value: &'a [u8],

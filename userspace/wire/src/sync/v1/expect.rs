@@ -113,7 +113,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Expectation, DecodeError> {
     decode_with(body, |_, _, _| Ok(false))
 }
 
-/// The same; what `more` takes, which is asked first, is not looked at any further.
+/// Decodes an expectation; an attribute that `more` takes, which is asked first, is not looked at any further.
 pub(in crate::sync) fn decode_with(
     body: &[u8],
     more: impl Fn(&mut Expectation, &mut ExpectNat, &Attribute<'_>) -> Result<bool, DecodeError>,

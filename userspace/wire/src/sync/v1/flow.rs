@@ -31,13 +31,13 @@ mod number {
     pub(super) const TIMEOUT: u16 = 6;
     /// 4 bytes, BE.
     pub(super) const MARK: u16 = 7;
-    /// Of the master flow, as `IPV4`.
+    /// Addresses of the master flow, as `IPV4`.
     pub(super) const MASTER_IPV4: u16 = 8;
-    /// Of the master flow, as `IPV6`.
+    /// Addresses of the master flow, as `IPV6`.
     pub(super) const MASTER_IPV6: u16 = 9;
-    /// Of the master flow, as `L4PROTO`.
+    /// Protocol of the master flow, as `L4PROTO`.
     pub(super) const MASTER_L4PROTO: u16 = 10;
-    /// Of the master flow, as `PORT`.
+    /// Ports of the master flow, as `PORT`.
     pub(super) const MASTER_PORT: u16 = 11;
     /// Translated source, 4 bytes.
     pub(super) const SNAT_IPV4: u16 = 12;

@@ -98,24 +98,24 @@ pub fn put_ack(
 /// How sure a node is of its own table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Table {
-    /// It is being read for the first time.
+    /// The table is being read for the first time.
     #[default]
     Loading = 0,
-    /// It is what the kernel holds.
+    /// The table is what the kernel holds.
     Exact = 1,
     /// Events were lost.
     Degraded = 2,
-    /// It is being read again after a loss.
+    /// The table is being read again after a loss.
     Repairing = 3,
 }
 
 /// What a node does with its flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// It claims what its kernel shows.
+    /// The node claims what its kernel shows.
     #[default]
     Active = 0,
-    /// It claims by traffic only.
+    /// The node claims by traffic only.
     Standby = 1,
 }
 
@@ -175,11 +175,11 @@ impl Cut {
 /// What a node holds of another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hold {
-    /// Of which incarnation of the other one.
+    /// Incarnation of the other node.
     pub incarnation: u64,
     /// Everything up to this version of it.
     pub version: u64,
-    /// How many flows.
+    /// How many flows the sender holds.
     pub rows: u32,
 }
 
@@ -195,7 +195,7 @@ pub struct Open {
     pub round: u32,
     /// The slices that the sender's end of this stream has: the first, and one more than the last.
     pub slices: [u8; 2],
-    /// How many bits tell the leaves of a slice apart in the sender's sums: both ends compare by the lesser number.
+    /// How many bits select the leaf of a slice in the sender's sums: both ends compare by the lesser number.
     pub leaf_bits: u8,
     /// The most flows that the sender holds of all its peers.
     pub flows_max: u32,
@@ -336,10 +336,10 @@ impl Bulk {
 /// Frame 13: why a node leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bye {
-    /// It stops.
+    /// The sender stops.
     #[default]
     Stopping = 0,
-    /// Its file names the receiver no more.
+    /// The sender's configuration does not name the receiver any more.
     Removed = 1,
 }
 
@@ -350,7 +350,7 @@ impl Bye {
     }
 }
 
-/// The one number of frame 11: the version up to which claims of the sender are its own no more, and not ended.
+/// The one number of frame 11: the version up to which the sender gives up its claims, though their flows live.
 pub(super) fn decode_release(body: &[u8]) -> Result<u64, DecodeError> {
     Reader::new(body).array("truncated release").map(u64::from_be_bytes)
 }

@@ -29,14 +29,14 @@ pub const SLICES: usize = 64;
 pub const CHILDREN: usize = 32;
 /// Leaves of all slices.
 pub const LEAVES: usize = SLICES * CHILDREN * CHILDREN;
-/// Bits that tell the leaves of a slice apart.
+/// How many bits select the leaf of a slice.
 pub const LEAF_BITS_MAX: u8 = 10;
 
 /// The key of ids and prints: 16 secret bytes that all nodes have in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DigestKey(pub [u8; 16]);
 
-/// It is a secret: who knows it can choose tuples that crowd one leaf.
+/// The key is a secret: an attacker who knows it can choose tuples that crowd one leaf.
 impl core::fmt::Debug for DigestKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("DigestKey(..)")
@@ -47,32 +47,42 @@ impl core::fmt::Debug for DigestKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowId(pub u64);
 
+/// The first of the highest bits of an id, which say the slice.
+const SLICE_AT: u32 = 58;
+const SLICE_MASK: u64 = !0 << SLICE_AT;
+
 impl FlowId {
-    /// Which 64th of all flows it belongs to.
+    /// The 64th of all flows that it belongs to.
     #[must_use]
     pub const fn slice(self) -> usize {
-        (self.0 >> 58) as usize
+        (self.0 >> SLICE_AT) as usize
     }
 
-    /// Which of all 2,048 groups.
+    /// The same but for the slice, which is the other one's.
+    #[must_use]
+    pub const fn in_slice_of(self, other: Self) -> Self {
+        Self(self.0 & !SLICE_MASK | other.0 & SLICE_MASK)
+    }
+
+    /// Number of its group, of 2,048.
     #[must_use]
     pub const fn group(self) -> u16 {
         (self.0 >> 53) as u16
     }
 
-    /// Which of all 65,536 leaves.
+    /// Number of its leaf, of 65,536.
     #[must_use]
     pub const fn leaf(self) -> u16 {
         (self.0 >> 48) as u16
     }
 
-    /// What tells it from others of its leaf.
+    /// The part of the id that distinguishes it from others of its leaf.
     #[must_use]
     pub const fn low(self) -> u64 {
         self.0 & ((1 << 48) - 1)
     }
 
-    /// Which of `shards` shards it belongs to.
+    /// The shard, of `shards`, that it belongs to.
     #[must_use]
     pub const fn shard(self, shards: usize) -> usize {
         self.slice() * shards / SLICES
@@ -85,7 +95,7 @@ impl FlowId {
     }
 }
 
-/// In which slice a leaf is.
+/// The slice of a leaf.
 #[must_use]
 pub const fn leaf_slice(leaf: u16) -> usize {
     (leaf >> LEAF_BITS_MAX) as usize
@@ -192,7 +202,7 @@ impl Level {
 /// Frame 6: sums of parts of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sums<'a> {
-    /// Of what.
+    /// The level of the parts.
     pub level: Level,
     nodes: &'a [u8],
 }
@@ -243,7 +253,7 @@ pub fn put_node(w: &mut Writer<'_>, node: u16, sums: impl IntoIterator<Item = u3
 /// A row of a leaf in frame 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IdRow {
-    /// Which flow.
+    /// Id of the flow.
     pub id: FlowId,
     /// The low 4 bytes of its print; 0: it is over.
     pub print: u32,
@@ -257,7 +267,7 @@ pub const LEAF_HEAD_LEN: usize = 4;
 pub const PART_ROWS_MAX: usize = (1 << 14) - 1;
 const NOT_FROM_START: u16 = 1 << 15;
 const NOT_TO_END: u16 = 1 << 14;
-/// Of a leaf in frame 8.
+/// The bit of a leaf in frame 8 that asks for people only.
 const SHOWN: u16 = 1 << 15;
 
 /// Frame 7: the rows of some leaves, in the order of their ids.
@@ -271,7 +281,7 @@ pub struct Ids<'a> {
 /// A leaf, or a part of one, in frame 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part<'a> {
-    /// Which leaf.
+    /// Number of the leaf.
     pub leaf: u16,
     /// The least and the greatest id that it says everything about.
     pub range: (FlowId, FlowId),
@@ -353,7 +363,7 @@ pub const fn part_rows(room: usize) -> usize {
 /// Frame 8: what a holder lacks, or has otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wants<'a> {
-    /// That of the frame it answers.
+    /// The version of the frame that it answers.
     pub upto: u64,
     leaves: &'a [u8],
 }

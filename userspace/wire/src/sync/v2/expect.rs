@@ -1,5 +1,5 @@
-//! Expectations on the wire: the attributes of version 1 (`docs/spec/sync.md`, section 5), and what version 1 cannot
-//! tell.
+//! Expectations on the wire: the attributes of version 1 (`docs/spec/sync.md`, section 5), and fields that version 1
+//! cannot carry.
 //!
 //! ```text
 //!   version 8; each: step v | what 1 | length 2, BE | attributes, padded to 4 bytes each
@@ -21,7 +21,7 @@ use crate::sync::v1::expect::{decode_with, number as v1, put_tuple};
 use core::hash::Hasher as _;
 use ctnetlink::expectation::ExpectNat;
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
-use ctnetlink::{DecodeError, Expectation, Writer};
+use ctnetlink::{DecodeError, Expectation, FlowKey, Writer};
 
 /// Conntrack zone, 2 bytes.
 const ZONE: u16 = 21;
@@ -89,7 +89,8 @@ fn put_state(w: &mut Writer<'_>, expect: &Expectation, timeout_s: Option<u32>) {
 
 impl DigestKey {
     /// Id and print of an expectation, as [`DigestKey::id`] and [`DigestKey::print`] of a flow. Equal at two nodes if
-    /// all is equal that travels, but for the seconds left.
+    /// all that travels is equal, but for the seconds left. The slice is that of the master's id, so that the shard of
+    /// the flow has the expectations that it announces.
     #[must_use]
     pub fn expectation(&self, expect: &Expectation) -> (FlowId, u64) {
         let mut bytes = [0; EXPECT_LEN_MAX];
@@ -104,9 +105,11 @@ impl DigestKey {
             hasher.write(&bytes[..len]);
             hasher.finish()
         };
-        let id = hash(0, &|w| put_identity(w, expect, Some(expect.zone.unwrap_or(0))));
-        let print = hash(id, &|w| put_state(w, expect, None));
-        (FlowId(id), if print as u32 == 0 { print | 1 } else { print })
+        let zone = expect.zone.unwrap_or(0);
+        let id = FlowId(hash(0, &|w| put_identity(w, expect, Some(zone))));
+        let id = id.in_slice_of(self.id(&FlowKey::new(expect.master, zone)));
+        let print = hash(id.0, &|w| put_state(w, expect, None));
+        (id, if print as u32 == 0 { print | 1 } else { print })
     }
 }
 

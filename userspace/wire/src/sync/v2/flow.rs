@@ -41,14 +41,14 @@ use ctnetlink::tuple::{FAMILY_IPV6, ipproto};
 /// What a record says of its flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum What {
-    /// How it is.
+    /// The state of the flow.
     #[default]
     State = 0,
     /// How it is; and it began under this epoch: what was known of the identity was an earlier flow.
     New = 1,
-    /// It is over because it was closed.
+    /// The flow is over because it was closed.
     Closed = 2,
-    /// It is over because its time was.
+    /// The flow is over because its time was.
     Expired = 3,
 }
 

@@ -26,9 +26,9 @@ bitflags! {
     pub struct Flags: u8 {
         /// The sender wants to be answered soon.
         const ANSWER = 1;
-        /// More waits to be sent.
+        /// The sender has more to send.
         const MORE = 2;
-        /// Of later versions.
+        /// Flags of later versions.
         const _ = !0;
     }
 }
@@ -40,7 +40,7 @@ pub struct Head {
     pub sent_us: u32,
     /// How long its oldest news waited, in units of 0.1 ms; 65,535 and longer are 65,535.
     pub age: u16,
-    /// Flags.
+    /// The flags of the datagram.
     pub flags: Flags,
 }
 
@@ -59,7 +59,7 @@ bitflags! {
         const REPAIR = 1;
         /// For people alone (`ctflow diff`): nothing is taken.
         const DIFF = 2;
-        /// Of later versions.
+        /// Flags of later versions.
         const _ = !0;
     }
 }
@@ -95,7 +95,7 @@ pub enum Frame<'a> {
     },
     /// Expectations of the sender.
     Expects(Expectations<'a>),
-    /// What arrived.
+    /// An acknowledgement.
     Ack(Ack<'a>),
     /// A place to compare at.
     Cut(Cut),
@@ -111,7 +111,7 @@ pub enum Frame<'a> {
     Beaten(Records<'a>),
     /// How far a bulk is.
     Bulk(Bulk),
-    /// Claims up to this version are the sender's no more, and not ended.
+    /// The sender gives up its claims up to this version, though their flows live.
     Release(u64),
     /// Nothing: the datagram has a length that is tried.
     Probe,
@@ -282,7 +282,7 @@ impl<'a> Datagram<'a> {
         })
     }
 
-    /// The same of an end.
+    /// Appends an end that is held against a claim of the receiver's. Whether it fitted.
     pub fn beaten_end(&mut self, claim: &Claim, key: &FlowKey) -> bool {
         self.record(true, FlowsFlags::empty(), key.zone, claim, |packer, room| {
             packer.end(room, claim, key)

@@ -10,7 +10,7 @@ use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 /// What a row holds beside its tuples.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// Which of the following carry a value.
+    /// The fields below that carry a value.
     pub known: Known,
     /// Status bits.
     pub status: Status,
@@ -95,7 +95,7 @@ impl<'a> Entry<'a> {
         self.row.family_and_proto(self.pairs)
     }
 
-    /// What it holds beside its tuples.
+    /// The fields besides the tuples.
     #[must_use]
     #[inline]
     pub fn facts(&self) -> Facts<'a> {

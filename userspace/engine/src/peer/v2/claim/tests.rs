@@ -183,7 +183,7 @@ fn an_end_that_beat_a_living_flow_is_beaten_back_and_a_living_flow_wins() {
     assert_eq!(beaten(&ours, &end, true), wanted);
     assert!(matches!(beaten(&ours, &end, false), Said::Claim { what: What::Expired, .. }));
     assert_eq!(beaten(&ours, &claim('b', 4, 70, What::State), true), Said::Nothing);
-    // It came late: this node has claimed the flow with a higher epoch since.
+    // The end came late: this node has claimed the flow with a higher epoch since.
     assert_eq!(beaten(&claim('a', 5, 9, What::State), &end, true), Said::Nothing);
 }
 

@@ -38,15 +38,15 @@ struct Own {
 /// What a peer said of an expectation.
 #[derive(Clone, Debug)]
 pub struct HeldExpect {
-    /// In which run of it, and its count of changes.
+    /// The owner's run, and its count of changes.
     pub version: (u32, u64),
     /// The expectation; `None`: it is over.
     pub expect: Option<Expectation>,
-    /// When that came.
+    /// When the claim came.
     pub at: Instant,
     /// Hot: it was written into this node's kernel.
     pub written: bool,
-    /// Its owner let go of it, and no sum has it.
+    /// The expectation's owner released it, and no sum has it.
     pub released: bool,
     mark: Mark,
 }
@@ -68,7 +68,7 @@ pub struct Expects {
     own: BTreeMap<ExpectKey, u32>,
     places: Vec<Option<Own>>,
     free: Vec<u32>,
-    /// Places and versions of own ends, the oldest first. Some are claimed again by now.
+    /// Places and versions of own ends, the oldest first. Some have been claimed again since.
     ended: Bounded<(u32, u64)>,
     held: BTreeMap<(ExpectKey, Owner), HeldExpect>,
     /// Ended expectations, with the run and version of the end.
@@ -93,7 +93,7 @@ impl Expects {
         self.places.get(place as usize)?.as_ref()
     }
 
-    /// Which expectation is at a place.
+    /// The expectation at a place.
     #[must_use]
     pub fn key_at(&self, place: u32) -> Option<&ExpectKey> {
         self.at(place).map(|own| &own.key)
@@ -138,14 +138,14 @@ impl Expects {
         self.held().filter(|((_, of), held)| summed(*of, held)).count()
     }
 
-    /// It was written into this node's kernel, or was not.
+    /// Notes whether the expectation was written into this node's kernel.
     pub fn note_written(&mut self, key: &ExpectKey, written: bool) {
         for (_, held) in self.held.range_mut((*key, Owner(0))..=(*key, Owner(u8::MAX))) {
             held.written = written;
         }
     }
 
-    /// Which expectations of an owner have these ids.
+    /// The expectations of an owner that have these ids.
     pub fn with_ids(&self, owner: Owner, matches: impl Fn(FlowId) -> bool) -> Vec<ExpectKey> {
         let held = self.held().filter(|((_, of), held)| *of == owner && !held.released);
         held.filter(|(_, held)| matches(held.mark.id)).map(|((key, _), _)| *key).collect()
@@ -160,7 +160,7 @@ impl Expects {
     }
 }
 
-/// This node's.
+/// Claims of this node.
 impl Claims {
     /// Claims an expectation of this node's kernel, of which master and expected tuple must be known.
     pub fn claim_expect(&mut self, key: &ExpectKey, expect: &Expectation) {
@@ -220,7 +220,7 @@ impl Claims {
         }
     }
 
-    /// In which slice an expectation is.
+    /// The slice of an expectation.
     #[must_use]
     pub fn expect_slice(&self, expect: &Expectation) -> usize {
         self.mark_expect(expect).id.slice()
@@ -232,7 +232,7 @@ impl Claims {
     }
 }
 
-/// Those of peers.
+/// Claims of peers.
 impl Claims {
     /// Whether what an owner says is news: of a later run, or with a higher version. The same version mends what is
     /// here otherwise. `expect`: the expectation; `None`: it is over.

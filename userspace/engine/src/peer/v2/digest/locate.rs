@@ -60,7 +60,7 @@ pub fn pack_sums(
     count
 }
 
-/// The leaves, as rows are listed by, of a leaf that ends compare which tell `bits` apart.
+/// The leaves by which rows are listed, of one leaf of ends that compare with `bits`.
 #[must_use]
 pub fn listed_leaves(leaf: u16, bits: u8) -> Range<usize> {
     let first = usize::from(leaf);
@@ -122,7 +122,7 @@ pub fn pack_rows(
 /// What a holder has of a flow in a leaf that the owner lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Which flow.
+    /// Id of the flow.
     pub id: FlowId,
     /// The low 4 bytes of its print; 0: what is held is an end.
     pub print: u32,

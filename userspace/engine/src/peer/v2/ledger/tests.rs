@@ -21,7 +21,7 @@ struct Line {
     entry: Entry,
 }
 
-/// The same by scanning: a list of lines, and for each peer the greatest version that was handed out.
+/// A ledger that scans: a list of lines, and for each peer the greatest version that was handed out.
 #[derive(Default)]
 struct Plain {
     lines: Vec<Line>,

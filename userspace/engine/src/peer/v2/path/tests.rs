@@ -242,7 +242,7 @@ fn an_outage_changes_nothing() {
     assert_eq!((path.size(), path.owed()), (SIZE_MAX, None));
 }
 
-/// Random loss of a third of all datagrams of one length is not taken for a path that carries them no more.
+/// Random loss of a third of all datagrams of one length is not taken for a path that has stopped carrying them.
 #[test]
 fn loss_at_random_is_no_black_hole() {
     let mut path = Path::new(NOW);

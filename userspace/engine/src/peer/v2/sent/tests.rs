@@ -10,7 +10,8 @@ const fn ms(ms: u64) -> Instant {
 
 const TRIP_MS: u64 = 40;
 
-/// Datagrams 1 to `count`, one a millisecond from 0 on, each of which tells flow N at version N; round trips of 40 ms.
+/// Datagrams 1 to `count`, one a millisecond from 0 on, each of which carries flow N at version N; round trips of 40
+/// ms.
 fn sent(count: u64) -> (Sent, Rate) {
     let mut rate = Rate::new(ms(0), 1_000, None);
     rate.on_trip(ms(0), Duration::from_millis(TRIP_MS), Duration::ZERO);

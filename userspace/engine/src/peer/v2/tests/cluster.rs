@@ -14,6 +14,7 @@ use std::vec;
 use std::vec::Vec;
 use wire::sync::v2::{DigestKey, Flags, Frames};
 
+mod disorder;
 mod expects;
 mod hot;
 mod lag;
@@ -23,6 +24,7 @@ mod paths;
 mod people;
 mod settle;
 mod shards;
+mod split;
 
 const STEP: Duration = Duration::from_millis(5);
 const LEN: usize = 1_180;
@@ -36,6 +38,9 @@ struct Node {
     expects: BTreeMap<ExpectKey, Expectation>,
     /// The id of the entry that was created last on request.
     last_id: u32,
+    /// How late the kernel's events about requests are, and those that are on their way.
+    late: Duration,
+    events: Vec<(Instant, Change, Flow, Origin)>,
 }
 
 /// The flow with this number, in this state of TCP.
@@ -61,9 +66,9 @@ fn number(key: &FlowKey) -> u16 {
 struct World {
     now: Instant,
     nodes: Vec<Option<Node>>,
-    /// Which pairs do not hear each other.
+    /// Whether pairs of nodes do not hear each other.
     cut: bool,
-    /// Of so many datagrams one is lost; 0: none.
+    /// One of so many datagrams is lost; 0: none.
     loses: u64,
     count: u64,
     hot: bool,
@@ -102,7 +107,7 @@ impl World {
         world
     }
 
-    /// A daemon starts over a kernel, and sessions come to be with those that run.
+    /// A daemon starts over a kernel, and makes sessions with those that run.
     fn start(&mut self, at: usize, kernel: BTreeMap<u16, Flow>) {
         self.count += 1;
         let incarnation = 1_000 - self.count;
@@ -122,7 +127,15 @@ impl World {
         let config = Config { cluster, expectations, ..Config::default() };
         let engine = Engine::new(config, self.now);
         let expects = BTreeMap::new();
-        self.nodes[at] = Some(Node { engine, incarnation, kernel, expects, last_id: 1_000 });
+        self.nodes[at] = Some(Node {
+            engine,
+            incarnation,
+            kernel,
+            expects,
+            last_id: 1_000,
+            late: Duration::ZERO,
+            events: Vec::new(),
+        });
         for other in 0..self.nodes.len() {
             self.connect(at, other);
         }
@@ -201,7 +214,8 @@ impl World {
         while let Some(sealed) = node.engine.poll_sealed(now, &mut bytes) {
             let to = sealed.peer.index() + usize::from(sealed.peer.index() >= at);
             self.count += 1;
-            // Which ones follow no pattern: where each second is like the last one, nothing would come through by itself.
+            // The lost ones follow no pattern: where each second is like the last one, nothing would come through by
+            // itself.
             let draw = ((self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) * self.loses) >> 24;
             let lost = self.loses != 0 && draw == 0;
             let lost = lost || sealed.len > self.carries;
@@ -308,14 +322,24 @@ impl Node {
             }
             self.engine.handle(now, Input::KernelSettled { token });
             if let Some((event, flow)) = told {
-                let stamp = Stamp::InOrder;
-                self.engine.handle(now, Input::Kernel { event, flow, origin, stamp });
+                self.events.push((now + self.late, event, flow, origin));
             }
+            self.hear(now);
+        }
+        self.hear(now);
+    }
+
+    /// The kernel's events that are due come in.
+    fn hear(&mut self, now: Instant) {
+        while self.events.first().is_some_and(|(due, ..)| *due <= now) {
+            let (_, event, flow, origin) = self.events.remove(0);
+            let stamp = Stamp::InOrder;
+            self.engine.handle(now, Input::Kernel { event, flow, origin, stamp });
         }
     }
 }
 
-/// Which peer of node `at` node `other` is.
+/// The number by which node `at` knows node `other`.
 fn peer_of(at: usize, other: usize) -> PeerId {
     PeerId::at(other - usize::from(other > at))
 }
@@ -416,7 +440,7 @@ fn news_does_not_wait_for_a_bulk_nor_a_bulk_for_news() {
     world.assert_equal("all is told");
 }
 
-/// Who receives fewer datagrams than make an acknowledgement waits for more, and more do not come.
+/// A receiver of fewer datagrams than an acknowledgement needs waits for more, which do not come.
 #[test]
 fn the_datagram_that_closes_the_window_asks_for_an_answer() {
     let mut world = transfer();
@@ -732,7 +756,7 @@ fn an_injected_flow_lives_as_long_as_its_owner_says() {
         288,
         "half of its time is over: it gets it again"
     );
-    // It ends here by itself: the owner says that it lives.
+    // The flow ends here by itself: the owner says that it lives.
     let gone = world.at(1).kernel[&1_000].clone();
     world.kernel(1, Change::Destroy, gone);
     world.run(S(2));

@@ -36,7 +36,7 @@ const DATAGRAM_LEN: usize = 400;
 #[derive(Clone, Debug)]
 pub(super) struct Live {
     pub(super) flow: Flow,
-    /// Whose it is, for this node.
+    /// The owner of the entry, for this node.
     pub(super) entry: KernelEntry,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Row {
     pub(super) flow: Flow,
 }
 
-/// What a frame that waits to be sent says.
+/// The content of a frame that waits to be sent.
 enum Reply {
     Sums(Level, Vec<u16>),
     Ids { upto: u64, leaves: Vec<(u16, Vec<IdRow>)>, at: Listing },
@@ -260,7 +260,7 @@ impl Node {
         self.rows[at] = Some(Row { claim, flow });
     }
 
-    /// What was claimed here is claimed no more: another's was taken.
+    /// Drops this node's claim: another node's was taken.
     fn let_go(&mut self, at: usize) {
         self.ledger.drop_flow(at as u32);
         if let Some(place) = self.ends[at].take() {
@@ -437,7 +437,7 @@ impl Node {
         }
     }
 
-    /// Of which incarnation a peer is.
+    /// Notes the incarnation of a peer.
     fn meet_peer(&mut self, now: Instant, from: usize, theirs: u64) {
         let known = self.peers[from].as_ref().map(|peer| (peer.incarnation, peer.count, peer.hold));
         if known.is_some_and(|(known, ..)| known >= theirs) {
@@ -478,7 +478,7 @@ impl Node {
             return;
         }
         if peer.opened {
-            // It restarted: this node's messages are forgotten there.
+            // The peer restarted: this node's messages are forgotten there.
             (peer.open_acked, peer.open_number) = (false, None);
         }
         (peer.opened, peer.round) = (true, open.round);
@@ -624,7 +624,7 @@ impl Node {
         }
     }
 
-    /// Time went by: readings, silence, what is due to be sent. Datagrams by peer.
+    /// Time went by: readings, silence, datagrams that are due. Returns datagrams by peer.
     pub(super) fn turn(&mut self, now: Instant) -> Vec<(usize, [u64; 2], Out)> {
         if !self.read && self.joined(now) {
             self.read = true;

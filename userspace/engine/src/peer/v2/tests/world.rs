@@ -52,7 +52,7 @@ struct Flying {
 struct Connection {
     alive: bool,
     reply: u16,
-    /// By whom it was closed last, if that one knew of all claims.
+    /// The node that closed it last, if that one knew of all claims.
     closed: Option<usize>,
     closed_at: Instant,
     /// When it expired last, anywhere.
@@ -127,7 +127,7 @@ impl World {
         }
     }
 
-    /// Nothing but time.
+    /// Ends all faults: from here on only time passes.
     pub(super) fn heal(&mut self) {
         self.loss_percent = 0;
         self.jitter_ms = 5;
@@ -370,7 +370,7 @@ impl World {
     }
 }
 
-/// Whose a living flow is, as a node sees it.
+/// The owner of a living flow, as a node sees it.
 fn live(node: &Node, at: usize) -> Option<usize> {
     let row = node.rows[at].as_ref().filter(|row| !row.claim.what.is_end());
     row.map(|row| row.claim.owner)

@@ -53,8 +53,7 @@ pub(super) const ROWS: &[Keyword] = &[
         .repeats()
         .doc(
             "A node to replicate flows to and from, by what it calls itself; 1 to 31. Beside `Replication`, links of \
-             version 1 are refused at the start, and so is `ExpectationSync` with `Shards` above 1: this build has not \
-             got them yet.",
+             version 1 are refused at the start: this build has not got them yet.",
         ),
     keyword(Key::PublicKey, "PublicKey", &[Peer]).takes(Kind::PublicKey).repeats().doc(
         "The peer's public key (`ctflow key public FILE` there). Given twice, both are its keys, so \

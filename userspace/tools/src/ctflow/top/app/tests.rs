@@ -1,4 +1,4 @@
-//! Keys.
+//! Tests of the keys.
 
 use super::*;
 use crate::ctflow::top::arrange::Arranger;

@@ -19,7 +19,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// They are connected, and the program has said what it wants.
+    /// Both ends are connected, and the program has said what it wants.
     fn new(flows_max: usize, namespace: Option<(u64, u64)>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("feed");

@@ -7,7 +7,7 @@ use ctnetlink::flow::Counters;
 use engine::Slot;
 use std::time::Duration;
 
-/// What they say of the flow in a slot.
+/// The kernel's counters of the flow in a slot.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Metered {
     counters: [Counters; 2],
@@ -46,7 +46,7 @@ pub struct Rates {
     pub uncounted: u64,
     /// Bits a second of the reply directions; `None` if no flow has rates.
     pub in_bps: Option<u64>,
-    /// The same of the original directions.
+    /// The rate of the original directions.
     pub out_bps: Option<u64>,
 }
 
@@ -76,7 +76,7 @@ impl Column {
         self.slots.resize(slots as usize, Metered::default());
     }
 
-    /// It is over: what it found.
+    /// Ends the reading; returns what it found.
     pub(super) const fn end(&mut self) -> Rates {
         self.is_under_way = false;
         self.rates

@@ -26,7 +26,7 @@ fn apply(mirror: &mut Mirror, op: Op, flow: &Flow) -> Result<(), Full> {
     mirror.apply(0, &Record::decode(&bytes).unwrap().0)
 }
 
-/// What it holds, as of a turn.
+/// The contents of the mirror, as of a turn.
 fn rows(mirror: &Mirror, turn: u32) -> Vec<(Flow, Reading, Option<u64>)> {
     let (mut out, mut next) = (Vec::new(), Some(0));
     while let Some(from) = next {
@@ -62,7 +62,7 @@ fn a_turn_counts_what_began_and_ended_also_what_did_both() {
         rows.filter(|(_, reading, _)| reading.is_new).map(|(flow, ..)| flow.id).collect::<Vec<_>>()
     };
     assert_eq!([is_new(turn.number), is_new(turn.number + 1)], [vec![2], vec![6]]);
-    // Another life takes the place of one whose end no record tells.
+    // Another life takes the place of one whose end no record reported.
     apply(&mut mirror, Op::New, &flow(6, 7)).unwrap();
     let turn = mirror.turn();
     assert_eq!((turn.began, turn.ended, turn.flows), (2, 1, [3, 2, 1]));
@@ -145,7 +145,7 @@ fn rates_are_what_the_counters_of_a_flow_gained_between_two_readings() {
         rates, expected,
         "one has another id, one is not held, and one reading has no rates"
     );
-    // It began since that reading; the other one before, and was heard of later.
+    // It began since that reading; the other one began before, and its record came later.
     apply(&mut mirror, Op::New, &flow(5, 1)).unwrap();
     let bytes = record(Op::New, 3 * S, &flow(6, 1));
     mirror.apply(0, &Record::decode(&bytes).unwrap().0).unwrap();
@@ -170,7 +170,7 @@ fn rates_are_what_the_counters_of_a_flow_gained_between_two_readings() {
     assert_eq!(of(&mirror, 4), (None, None, None, None), "the kernel did not show it");
     assert_eq!(of(&mirror, 5), (Some(200), Some(0), Some(100), Some(5)));
     assert_eq!(of(&mirror, 6), (None, None, Some(100), Some(5)));
-    // While a reading is under way, what the one before found still counts; then no more.
+    // While a reading is under way, the results of the one before still count; after it they do not.
     mirror.begin_reading(Duration::from_secs(9), 9 * S);
     assert_eq!(of(&mirror, 1).0, Some(4000));
     mirror.end_reading();
@@ -255,7 +255,7 @@ impl Shard {
     }
 }
 
-/// What has to be equal of a flow.
+/// The fields that must be equal in both tables.
 fn likeness(flow: &Flow) -> (FlowKey, Vec<u8>) {
     let mut known = flow.known;
     known.remove(Known::TIMEOUT);

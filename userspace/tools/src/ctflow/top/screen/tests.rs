@@ -18,7 +18,7 @@ impl Walk for Flood {
     }
 }
 
-/// Never comes to an end, and does not hear that it is to stop.
+/// A walk that never ends, and ignores the signal to stop.
 struct Endless;
 
 impl Walk for Endless {
@@ -113,7 +113,7 @@ fn a_signal_leaves_and_what_ends_the_walks_is_said() {
     assert_eq!(outcome.unwrap_err().to_string(), "the thread `walk` panicked");
 }
 
-/// Not a test: what the next one starts on a terminal of its own.
+/// The program that the next test starts on a terminal of its own.
 #[test]
 #[ignore = "the next test starts it, on a terminal"]
 fn panics_on_a_terminal() {

@@ -14,11 +14,11 @@ use std::net::IpAddr;
 pub const WIDE: usize = 124;
 /// The longest IPv4 address with port.
 const V4_LEN: usize = 21;
-/// Where columns begin.
+/// Where columns begin, in a narrow picture and in a wide one.
 const FROM_AT: usize = 18;
 const WIDE_FROM_AT: usize = 23;
 
-/// Which parts of flows to show.
+/// The parts of flows to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
     /// Columns of the screen.

@@ -182,7 +182,7 @@ const fn look(sample: &Sample) -> &'static str {
     }
 }
 
-/// Which rows these are.
+/// The range of the rows on the screen.
 pub(super) fn rows(app: &App, width: usize) -> String {
     let Some(picture) = &app.picture else { return String::new() };
     let mut parts = Vec::new();

@@ -237,7 +237,7 @@ fn golden_groups_and_detail() {
     golden("groups-132x40.txt", &drawn(&mut wide, 132, 40));
 }
 
-/// The same flows in a mirror: heard through records, and counted where `is_counted`.
+/// The same flows in a mirror: received as records, and counted where `is_counted`.
 fn mirrored(is_counted: bool) -> App {
     let mut mirror = Mirror::new(100);
     let rows = rows();

@@ -1,4 +1,4 @@
-//! Builds flow messages attribute by attribute, apart from the codec that is to read them.
+//! Builds flow messages attribute by attribute, independently of the codec that reads them.
 
 use std::net::Ipv6Addr;
 

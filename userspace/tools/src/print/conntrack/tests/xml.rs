@@ -56,7 +56,7 @@ fn events() {
          <unreplied/><timestamp><start>5</start><stop>6</stop></timestamp>\
          <deltatime>0</deltatime></meta><when><hour>"
     ));
-    // 1.4.8 and later do not tell the origin here.
+    // 1.4.8 and later do not print the origin here.
     assert!(text.ends_with("<month>11</month><year>2026</year></when></flow>\n"), "{text}");
 }
 

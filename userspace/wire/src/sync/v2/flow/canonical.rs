@@ -13,7 +13,7 @@ const SECONDS_EXACT: u32 = 32;
 /// The time left is unknown.
 const TIMEOUT_NOT_TOLD: u8 = 0xff;
 
-/// What is not of interest elsewhere: where the flow is forwarded, and that this kernel is about to let go of it.
+/// Status bits that mean nothing elsewhere: where the flow is forwarded, and that this kernel is about to remove it.
 const OF_THIS_KERNEL: Status =
     Status::OFFLOAD.union(Status::HW_OFFLOAD).union(Status::DYING).union(Status::TEMPLATE);
 

@@ -227,7 +227,7 @@ proptest! {
         }
     }
 
-    /// R6.4.
+    /// Requirement R6.4.
     #[test]
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         survive(&bytes);

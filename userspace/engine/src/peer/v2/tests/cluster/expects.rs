@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::vec::Vec;
 
 /// What the flow with this number announces: a connection to this port.
-fn expectation(master: u16, port: u16) -> Expectation {
+pub(super) fn expectation(master: u16, port: u16) -> Expectation {
     let master = flow(master, 3).orig;
     let mask = Tuple::v4([255; 4], [255; 4], 6).with_ports(0, 0xffff);
     Expectation::new(master, master.inverted().with_ports(0, port), mask).with(|expect| {
@@ -25,7 +25,13 @@ fn expectation(master: u16, port: u16) -> Expectation {
 
 /// Its kernel's expectations.
 impl Node {
-    fn tell(&mut self, now: Instant, event: Change, expect: Expectation, origin: Origin) {
+    pub(super) fn report(
+        &mut self,
+        now: Instant,
+        event: Change,
+        expect: Expectation,
+        origin: Origin,
+    ) {
         let expect = Box::new(expect);
         self.engine.handle(now, Input::KernelExpect { event, expect, origin });
     }
@@ -45,7 +51,7 @@ impl Node {
             return EEXIST;
         }
         self.expects.insert(key, expect.clone());
-        self.tell(now, Change::New, expect, origin);
+        self.report(now, Change::New, expect, origin);
         0
     }
 
@@ -57,7 +63,7 @@ impl Node {
     ) -> i32 {
         let found = self.expects.keys().find(|expect| expect.tuple == key.tuple).copied();
         let Some(found) = found.and_then(|key| self.expects.remove(&key)) else { return ENOENT };
-        self.tell(now, Change::Destroy, found, origin);
+        self.report(now, Change::Destroy, found, origin);
         0
     }
 }
@@ -82,7 +88,7 @@ impl World {
         ports
     }
 
-    /// Those of its kernel.
+    /// The expectations of its kernel.
     fn own(&self, at: usize) -> Vec<u16> {
         let node = self.nodes[at].as_ref().unwrap();
         let mut ports: Vec<u16> = node.expects.keys().map(|key| key.tuple.ports().1).collect();

@@ -14,7 +14,7 @@ fn a_delete_names_the_entry_that_was_written_here() {
     world.kernel(0, Change::New, flow(1_000, 3));
     world.run(S(2));
     assert_eq!(world.at(1).kernel[&1_000].id, 1_001);
-    // It ended here, and traffic began another one. The news of both is on its way.
+    // The flow ended here, and traffic began another one. The news of both is on its way.
     world.at(1).kernel.insert(1_000, own(1_000, 1));
     world.kernel(0, Change::Update, flow(1_000, 7));
     world.kernel(0, Change::Destroy, flow(1_000, 7));
@@ -86,7 +86,7 @@ fn a_flow_that_is_gone_here_is_written_again_while_its_owner_says_that_it_lives(
     world.run(S(2));
     world.kernel(0, Change::Update, flow(1_000, 3));
     world.run(S(2));
-    // It was this node's own, and it ceded it.
+    // The flow was this node's own, and this node ceded it.
     world.kernel(1, Change::Destroy, own(1_000, 3));
     world.run(S(2));
     assert_eq!(world.at(1).kernel[&1_000].id, 1_001);

@@ -69,7 +69,7 @@ fn each_peer_is_sure_of_its_share() {
     assert_eq!((first.rows, first.full), (60, true), "what it had of the other one's goes");
     assert_eq!((second.rows, second.full, second.equal), (40, false, true));
     assert!(!is_ready(&world, 2));
-    // It takes no more than its share.
+    // The peer takes at most its share.
     begin(&mut world, 1, 2_040..2_100);
     world.run(S(4));
     let [first, second] = [0, 1].map(|other| standing(&world, 2, other));

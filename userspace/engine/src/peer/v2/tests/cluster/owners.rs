@@ -1,4 +1,5 @@
-//! Whose a flow is after nodes forgot, and which entry of a kernel goes with it. The simulation found each of these
+//! The owner of a flow after nodes forgot, and the entry of a kernel that goes with it. The simulation found each of
+//! these (`tests/sim/mesh.rs`).
 //! (`tests/sim/mesh.rs`).
 
 use super::*;
@@ -39,7 +40,7 @@ fn a_flow_that_a_reading_shows_is_claimed_over_the_end_of_an_earlier_one() {
     world.run(S(2));
     let mut kernel = world.stop(1);
     world.kernel(0, Change::Destroy, flow(1_000, 3));
-    // It begins there without an event.
+    // The flow begins there without an event.
     kernel.insert(1_000, flow(1_000, 3));
     world.start(1, kernel);
     world.run(S(15));

@@ -1,7 +1,9 @@
 //! Nodes with several shards, each an engine of its own: every pair with slices in common has a stream (R8.1).
 
+mod expects;
+
 use super::{Node, S, STEP, flow, number, peer_of};
-use crate::config::{Cluster, Config, Owner};
+use crate::config::{Cluster, Config, Helpers, Owner};
 use crate::output::Compared;
 use crate::peer::v2::session::PeerStanding;
 use crate::{Command, CommandId, Engine, Event, Input, Origin, Share, ShareBy, Side, Stamp};
@@ -24,7 +26,7 @@ struct World {
     now: Instant,
     nodes: Vec<Vec<Node>>,
     datagrams: Vec<Datagram>,
-    /// Of so many datagrams one is lost; 0: none.
+    /// One of so many datagrams is lost; 0: none.
     loses: u64,
     count: u64,
     heard: Vec<(usize, Event)>,
@@ -65,11 +67,20 @@ impl World {
         });
         let shard = |index| {
             let share = Self::share(shards, index);
-            let cluster = Some(Arc::clone(&cluster));
-            let engine = Engine::new(Config { cluster, share, ..Config::default() }, self.now);
+            let (cluster, expectations) = (Some(Arc::clone(&cluster)), Helpers::All);
+            let engine =
+                Engine::new(Config { cluster, share, expectations, ..Config::default() }, self.now);
             let mine = kernel.iter().filter(|(_, flow)| share.holds(&flow.key()));
             let kernel = mine.map(|(number, flow)| (*number, flow.clone())).collect();
-            Node { engine, incarnation, kernel, expects: BTreeMap::new(), last_id: 1_000 }
+            Node {
+                engine,
+                incarnation,
+                kernel,
+                expects: BTreeMap::new(),
+                last_id: 1_000,
+                late: Duration::ZERO,
+                events: Vec::new(),
+            }
         };
         self.nodes[at] = (0..shards).map(shard).collect();
         for other in (0..self.nodes.len()).filter(|other| *other != at) {
