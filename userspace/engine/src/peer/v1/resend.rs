@@ -314,6 +314,7 @@ impl ResendQueue {
     /// The peer has restarted: all news goes to `again`. It may have received some of it in its new life already, so
     /// that even an end may be news to it. Requests to it are void.
     pub fn on_peer_restart(&mut self, kept: &mut Kept<'_>, again: &mut Vec<Item>) {
+        kept.column.forget_acks();
         for record in core::mem::take(&mut self.records) {
             match self.give_up(kept, record) {
                 Some(item @ Item::Control(_)) => self.settled.count(&item),

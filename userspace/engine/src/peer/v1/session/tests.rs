@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Engine;
+use crate::Reach;
 use crate::config::{Config, Replication};
 use crate::input::{Input, Origin, Sender, Stamp};
 use alloc::vec::Vec;
@@ -522,4 +523,48 @@ fn a_flow_without_events_whose_message_is_kept_no_more_is_not_told_with_every_lo
         talk.engine.handle(at_ms(10_000), Input::KernelSettled { token });
     }
     assert_eq!((asked, talk.told(10_000)), (3, Vec::new()));
+}
+
+/// How far the news of flow 7 has come.
+fn reach(talk: &Talk) -> Vec<Reach> {
+    let all = talk.engine.reach(&flow(7).key(), at_ms(9));
+    assert!(all.iter().all(|one| (one.peer, one.waits) == (None, None)), "{all:?}");
+    all.into_iter().map(|one| one.reach).collect()
+}
+
+/// The number of the last message about a flow among what is sent now.
+fn number_of_flow(talk: &mut Talk, ms: u64) -> u32 {
+    let is_flow = |(_, message): &(Header, Message)| matches!(message, Message::Flow { .. });
+    talk.sent(ms).into_iter().rfind(is_flow).expect("a flow is sent").0.seq
+}
+
+#[test]
+fn how_far_a_flow_has_come_is_known_until_the_peer_has_lost_it() {
+    let mut talk = Talk::new(100);
+    assert_eq!(reach(&talk), [], "there is no such flow");
+    talk.kernel(1, Change::New, 7);
+    assert_eq!(reach(&talk), [Reach::Queued]);
+    let number = number_of_flow(&mut talk, 1);
+    assert_eq!(reach(&talk), [Reach::Sent]);
+    talk.says(2, Control::Ack { from: number, to: number }, Flags::empty());
+    assert_eq!(reach(&talk), [Reach::Acked]);
+    talk.kernel(3, Change::Update, 7);
+    assert_eq!(reach(&talk), [Reach::Queued]);
+    let number = number_of_flow(&mut talk, 3);
+    assert_eq!(reach(&talk), [Reach::Sent]);
+    talk.says(4, Control::Ack { from: number, to: number }, Flags::empty());
+    assert_eq!(reach(&talk), [Reach::Acked]);
+    talk.seq = 9000;
+    talk.says(5, Control::Alive, Flags::HELLO);
+    assert_ne!(reach(&talk), [Reach::Acked], "it has begun anew");
+}
+
+#[test]
+fn what_is_kept_no_more_is_not_taken_for_acknowledged() {
+    let mut talk = Talk::new(1);
+    talk.kernel(1, Change::New, 7);
+    talk.sent(1);
+    (8..20).for_each(|n| talk.kernel(2, Change::New, n));
+    talk.sent(2);
+    assert_eq!(reach(&talk), [Reach::Sent]);
 }
