@@ -248,13 +248,13 @@ impl Whole {
     pub fn on_answered(&mut self, hole: u64, sure: bool) -> Option<u64> {
         let (_, order) = self.asked.take()?;
         self.complete = true;
-        self.ask_pause = limit::ASK_AGAIN;
         self.base = self.base.max(order + 1);
         if !sure {
             // What is held of flows whose end was lost, no transfer takes away.
             self.lingers |= (1..=self.base).contains(&hole);
             return None;
         }
+        self.ask_pause = limit::ASK_AGAIN;
         (self.lingers, self.sweeping) = (false, true);
         Some(order + 1)
     }

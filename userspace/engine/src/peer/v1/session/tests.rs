@@ -447,6 +447,72 @@ fn each_sender_has_its_own_numbers() {
     assert_eq!((counters.lost, counters.before, counters.peer_restarts), (0, 0, 0));
 }
 
+/// A node that gives no account, as the original, speaks from another address, from which it starts again. Until `to`
+/// seconds after the start it answers each request for everything with flow 2; returns how many there were.
+fn speak_from_another_address(talk: &mut Talk, to: u64) -> usize {
+    (talk.host, talk.seq) = (2, 900);
+    talk.says(1_000, Control::Alive, Flags::empty());
+    talk.seq = 300;
+    talk.says(2_000, Control::Alive, Flags::HELLO);
+    let mut asked = 0;
+    for ms in (2_100..to * 1000).step_by(100) {
+        talk.wakes(ms);
+        let sent = talk.sent(ms);
+        let greeted = sent.iter().any(|(header, _)| header.flags.contains(Flags::HELLO));
+        let back = if greeted { Flags::HELLO_BACK } else { Flags::empty() };
+        let last = sent.last().map(|(header, _)| header.seq);
+        if sent.iter().any(|(_, message)| *message == Message::Control(Control::Resync)) {
+            asked += 1;
+            talk.tells_of(ms + 20, talk.seq, Change::New, 2);
+            talk.seq += 1;
+        }
+        if let Some(to) = last {
+            talk.says(ms + 30, Control::Ack { from: FIRST, to }, back);
+        } else if ms % 1000 == 0 {
+            talk.says(ms + 30, Control::Alive, Flags::empty());
+        }
+    }
+    asked
+}
+
+#[test]
+fn a_node_whose_address_changed_is_asked_until_its_answer_can_be_trusted_and_no_longer() {
+    let mut talk = Talk::new(100);
+    talk.resyncs(500);
+    let asked = speak_from_another_address(&mut talk, 60);
+    assert!((2..=4).contains(&asked), "{asked}");
+    assert_eq!(talk.remote_ports(), [2]);
+    let standing = talk.engine.standing(at_ms(60_000));
+    assert_eq!((standing.remote_complete, standing.remote_exact), (true, true));
+}
+
+#[test]
+fn what_came_from_an_address_that_is_silent_since_another_came_is_not_known_to_be_exact() {
+    let mut talk = Talk::new(100);
+    talk.tells_of(600, 51, Change::New, 1);
+    speak_from_another_address(&mut talk, 60);
+    assert_eq!(talk.remote_ports(), [1, 2]);
+    assert!(!talk.engine.standing(at_ms(60_000)).remote_exact, "the end of flow 1 reaches nobody");
+    talk.tells_of(60_000, talk.seq, Change::Destroy, 1);
+    assert!(talk.engine.standing(at_ms(60_000)).remote_exact);
+}
+
+#[test]
+fn what_got_lost_while_two_nodes_spoke_is_missing_when_one_is_left() {
+    let mut talk = Talk::new(100);
+    talk.host = 2;
+    talk.tells_of(1_000, 900, Change::New, 1);
+    talk.host = 1;
+    talk.tells_of(1_100, 60, Change::New, 2);
+    talk.sent(1_100);
+    talk.seq = 61;
+    talk.says(7_000, Control::Alive, Flags::empty());
+    talk.sent(7_000);
+    talk.says(7_010, Control::Alive, Flags::HELLO_BACK);
+    assert!(!talk.engine.standing(at_ms(7_000)).remote_exact);
+    assert!((7..20).any(|s| talk.resyncs(s * 1000)), "nobody sends numbers 51 to 59 again");
+}
+
 #[test]
 fn a_node_that_changes_the_link_goes_on_with_its_numbers() {
     let mut talk = Talk::new(100);
