@@ -148,7 +148,11 @@ add chain inet deaf in { type filter hook input priority 0; }
              add rule inet deaf in udp dport 3780 drop");
     });
     // Longer than it takes to become primary.
-    let on_a = Router::start((&a, 0), setup, &files, "a");
+    let on_a = Router::start_when((&a, 0), setup, &files, "a", |daemon| {
+        wait_until("A has heard of B", || {
+            !daemon.status()["replication"]["peer_heard_s"].is_null()
+        });
+    });
     wait_until("A has been asked several times", || on_a.keepalived.asked() > 5);
     assert!(on_b.has_addresses() && !on_a.has_addresses());
     Requests::open(&b).create(&udp_flows(0..COUNT as u32));
