@@ -25,7 +25,7 @@ use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Brand, Files};
 use tests::mesh::Members;
 use tests::netns::nft;
-use tests::wait::wait_until;
+use tests::wait::{wait_or_explain, wait_until};
 
 /// What the routers' files are called.
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -74,7 +74,14 @@ fn play(setup: Setup) -> Seen {
     first.wait_primary();
     wait_until("the last one gives the addresses back", || !last.has_addresses());
     connections.wait_for_talk();
-    wait_until("it knows all connections again", || last.replicas() >= connections.living());
+    let differs = || {
+        let (known, living) = (last.replicas(), connections.living());
+        if known >= living { Ok(()) } else { Err((known, living)) }
+    };
+    wait_or_explain(differs, |(known, living)| {
+        let states = [&first, &last].map(Router::state).join("\n");
+        format!("the last one knows {known} of {living} connections again\n{states}")
+    });
     // Closing resets nothing by itself, but it is not what is counted.
     let resets = network.resets();
     let outcome = connections.close();
@@ -141,7 +148,11 @@ add chain inet deaf in { type filter hook input priority 0; }
              add rule inet deaf in udp dport 3780 drop");
     });
     // Longer than it takes to become primary.
-    let on_a = Router::start((&a, 0), setup, &files, "a");
+    let on_a = Router::start_when((&a, 0), setup, &files, "a", |daemon| {
+        wait_until("A has heard of B", || {
+            !daemon.status()["replication"]["peer_heard_s"].is_null()
+        });
+    });
     wait_until("A has been asked several times", || on_a.keepalived.asked() > 5);
     assert!(on_b.has_addresses() && !on_a.has_addresses());
     Requests::open(&b).create(&udp_flows(0..COUNT as u32));

@@ -45,6 +45,17 @@ impl<'a> Router<'a> {
         files: &Files,
         name: &str,
     ) -> Self {
+        Self::start_when((namespace, at), (setup, members), files, name, |_| {})
+    }
+
+    /// As [`Router::start`], but keepalived starts when `wait` returns.
+    pub(crate) fn start_when(
+        (namespace, at): (&'a Namespace, usize),
+        (setup, members): (Setup, &Members),
+        files: &Files,
+        name: &str,
+        wait: impl FnOnce(&Daemon<'_>),
+    ) -> Self {
         if setup.gate {
             // As at boot: shut before anything else happens.
             namespace.nft(&gate());
@@ -57,6 +68,7 @@ impl<'a> Router<'a> {
         fs::write(files.path().join(format!("{name}.conf")), text)
             .expect("a configuration is written");
         let daemon = Daemon::start_with(command, namespace, setup.brand, files, name);
+        wait(&daemon);
         let keepalived = Keepalived::start((namespace, at), setup, &daemon, files, name);
         Self { namespace, inject: setup.inject, daemon, beside: None, keepalived }
     }
@@ -100,6 +112,11 @@ impl<'a> Router<'a> {
             self.daemon.ask(&["-e"])
         };
         text.lines().filter(|flow| flow.contains("ESTABLISHED")).count()
+    }
+
+    /// How its daemon stands, as JSON.
+    pub(crate) fn state(&self) -> String {
+        self.daemon.ask(&["-s", "json"])
     }
 
     /// Waits until it has taken the addresses and done everything a new primary does.

@@ -207,9 +207,11 @@ impl<'a> Nodes<'a> {
         wait_equal("everything arrives", || self.b.external(), || self.model_b.external());
         if matches!(self.cell.rules, Rules::Ftfw) {
             self.let_a_ask();
-            // Ours asks a node of which it notices that; later, if it asked just before.
+            // Ours asks a node of which it notices that; later, if it asked just before; and once more after five
+            // seconds, because a node that has just started may not know all yet. Until then it is not ready.
             if self.a.brand() == Brand::Ours && renewed(&self.a) > before.1 {
                 wait_until("A asks who began anew", || asked(&self.b) > before.0);
+                wait_until("A asks nothing more", || self.a.status()["ready"] == true);
             }
         }
     }

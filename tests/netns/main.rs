@@ -48,3 +48,4 @@ mod mirrored;
 mod doctor;
 mod doctor_machine;
 mod doctor_guest;
+mod doctor_systemd;

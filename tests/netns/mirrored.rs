@@ -10,10 +10,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use tests::conf::{Conf, End};
 use tests::ctnetlink::{Requests, udp_flows};
-use tests::daemon::Daemon;
+use tests::daemon::{Brand, Daemon};
 use tests::netns::Namespace;
 use tests::solo::{Solo, solo};
+use tests::stage::Stage;
 use tests::wait::{wait_equal, wait_for, wait_until};
 
 fn conf(general: &str, subscribe: &str) -> String {
@@ -338,4 +340,65 @@ fn a_daemon_of_another_namespace_is_not_followed_unless_it_was_named() {
     let picture: Value = serde_json::from_str(&out).expect("an object");
     assert!(walks(&picture, "works elsewhere"), "{picture}");
     assert_eq!(picture["totals"]["flows"], 0);
+}
+
+#[test]
+fn the_flow_in_detail_says_how_far_the_peer_has_heard_of_it() {
+    let stage = Stage::new();
+    let folder = stage.files.path();
+    let feed = format!("Subscribe {{\n Path {}/a.feed\n}}\n", folder.display());
+    let text = Conf::new(End::A).ftfw().text(folder, "a") + &feed;
+    std::fs::write(folder.join("a.conf"), text).expect("a configuration is written");
+    let command = Command::new(Brand::Ours.program());
+    let a = Daemon::start_with(command, &stage.a, Brand::Ours, &stage.files, "a");
+    let b = stage.ours("b", &Conf::new(End::B).ftfw());
+    Requests::open(&stage.a).create(&udp_flows(0..1));
+    wait_equal("the peer knows", || b.external().len(), || 1);
+    let tmux = Tmux::start(&stage.a, &top(&format!("-d 0.5 {}", config(&a))));
+    tmux.wait_to_show("mirror  LIVE");
+    tmux.keys(&["Enter"]);
+    tmux.wait_to_show("replication: acknowledged");
+    // The peer hears no more: what changes is sent, and is not acknowledged.
+    b.freeze();
+    let mut marked = udp_flows(0..1);
+    (marked[0].mark, marked[0].known) = (7, ctnetlink::flow::Known::MARK);
+    Requests::open(&stage.a).update(&marked);
+    tmux.wait_to_show("replication: sent, not acknowledged");
+    b.signal(rustix::process::Signal::CONT);
+    tmux.wait_to_show("replication: acknowledged");
+    // It ends while it is looked at.
+    Requests::open(&stage.a).delete(&udp_flows(0..1));
+    tmux.wait_to_show("0 of 0 flows");
+    tmux.keys(&["q"]);
+    tmux.wait_until_left("0");
+}
+
+#[test]
+fn flows_that_came_and_went_between_two_pictures_are_new_in_their_groups() {
+    let stage = Solo::new();
+    let mut requests = Requests::open(&stage.node);
+    requests.create(&udp_flows(0..10));
+    let daemon = ready(&stage, &conf("", ""));
+    let words = format!("-g proto {}", config(&daemon));
+    let running = Running::start(&stage.node, &words, |_| {});
+    running.wait_to_show(&daemon);
+    // All of it waits for one turn, or few.
+    running.signal(rustix::process::Signal::STOP);
+    for _ in 0..20 {
+        requests.create(&udp_flows(100..200));
+        requests.delete(&udp_flows(100..200));
+    }
+    wait_equal("the daemon knows", || daemon.internal().len(), || 10);
+    running.signal(rustix::process::Signal::CONT);
+    wait_until("all that began and ended is counted", || running.churn() == [2000, 2000]);
+    let pictures = running.pictures.lock().expect("nobody panics");
+    let sum = |of: &dyn Fn(&Value) -> f64| pictures.iter().map(of).sum::<f64>().round() as u64;
+    let of_group = |picture: &Value| {
+        let per_second = picture["groups"][0]["new_per_s"].as_f64();
+        per_second.zip(picture["interval_s"].as_f64()).map_or(0.0, |(n, s)| n * s)
+    };
+    let unnamed = |picture: &Value| picture["grouped"]["new_unnamed"].as_f64().unwrap_or(0.0);
+    // Some may go in the moment between the end of a turn and its picture: they are counted as such.
+    assert_eq!(sum(&of_group) + sum(&unnamed), 2000);
+    assert!(sum(&of_group) >= 1000, "most came and went within a turn: {}", sum(&of_group));
 }

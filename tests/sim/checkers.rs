@@ -256,7 +256,7 @@ pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
             return fail(TRUTH, to, key, &format!("is {real:?}, at the peer {flow:?}"));
         }
     }
-    let is_told = |key: &FlowKey| {
+    let is_sent = |key: &FlowKey| {
         cluster
             .heard_by(to)
             .into_iter()
@@ -265,7 +265,7 @@ pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
     // A node that took over has made them its own.
     let own = if node.took_over { table(node, Side::Local) } else { Table::new() };
     let is_left =
-        |key: &&FlowKey| kernel.is_kept_for_peer(key) && !is_told(key) && !own.contains_key(*key);
+        |key: &&FlowKey| kernel.is_kept_for_peer(key) && !is_sent(key) && !own.contains_key(*key);
     let extra = kernel.flows().keys().find(is_left);
     extra.map_or(Ok(()), |key| fail(TRUTH, to, key, "has ended at the peer"))
 }

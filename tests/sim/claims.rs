@@ -114,8 +114,8 @@ fn remote_is_sent(cluster: &Cluster, n: usize) -> Outcome {
     let travels = |key: &FlowKey| Account::counts(key.tuple.proto);
     for (key, known) in remote.iter().filter(|(key, _)| travels(key)) {
         let flow = sent.get(key);
-        let is_told = tables.iter().any(|table| table.get(key) == Some(known));
-        if !is_told && !committed(key) {
+        let is_sent = tables.iter().any(|table| table.get(key) == Some(known));
+        if !is_sent && !committed(key) {
             return fail(TRUTH, n, key, &format!("is {known:?}, at the peer {flow:?}"));
         }
     }

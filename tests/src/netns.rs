@@ -122,7 +122,8 @@ impl Namespace {
     }
 
     /// Lays a cable to `other`: interface `name` here, `other_name` there, with the addresses of [`address`], this end
-    /// being number 1. Returns when both ends have a carrier: the kernel reports that to interfaces in its own time,
+    /// being number 1. The link-local addresses are there at once, without duplicate address detection: after that, the
+    /// kernel would send multicast from another source address than before. Returns when both ends have a carrier: the kernel reports that to interfaces in its own time,
     /// later on a busy machine, and a daemon that starts before says `NO-CARRIER`.
     pub fn cable(&self, name: &str, other: &Self, other_name: &str, subnet: u8) {
         let there = other.path();
@@ -133,6 +134,7 @@ impl Namespace {
                 let nodad = if family == Family::V6 { "nodad" } else { "" };
                 namespace.sh(&format!("ip addr add {addr}/{bits} dev {name} {nodad}"));
             }
+            namespace.sh(&format!("sysctl -q net.ipv6.conf.{name}.accept_dad=0"));
             namespace.sh(&format!("ip link set {name} up"));
         }
         self.wait_until_running(name);

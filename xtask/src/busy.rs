@@ -3,10 +3,9 @@
 //! Each CPU gets a process that computes for ever. All end with their parent: [`Busy`] ends them when it is dropped,
 //! Ctrl-C reaches the whole process group, and the kernel ends them when their parent is gone.
 
-use crate::shell::step;
+use crate::shell::{own_program, step};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-use std::env;
 use std::process::{Child, Command, Stdio};
 
 /// Name of the hidden verb that computes.
@@ -27,10 +26,9 @@ impl Busy {
     pub(crate) fn begin() -> Result<Self> {
         let cpus = std::thread::available_parallelism().context("how many CPUs?")?.get();
         step(&format!("{cpus} processes keep the CPUs busy"));
-        let program = env::current_exe().context("where am I?")?;
         let mut busy = Self(Vec::new());
         for _ in 0..cpus {
-            let mut spin = Command::new(&program);
+            let mut spin = Command::new(own_program());
             spin.args([VERB, &std::process::id().to_string()]).stdin(Stdio::null());
             busy.0.push(spin.spawn().context("cannot start a process that computes")?);
         }

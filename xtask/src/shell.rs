@@ -57,6 +57,12 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     places.find_map(|place| Some(place.join(program)).filter(|file| file.is_file()))
 }
 
+/// This program, as the kernel has it open, also for `ip netns exec`: a build of the workspace may have put another
+/// file in its place, because cargo unifies features differently there.
+pub(crate) fn own_program() -> String {
+    format!("/proc/{}/exe", std::process::id())
+}
+
 /// A line that starts a step of long work.
 pub(crate) fn step(text: &str) {
     let mut out = io::stdout().lock();

@@ -145,11 +145,15 @@ impl World {
         self.plan(pause, Step::End { node: on, key, id });
     }
 
-    /// Whether every node knows that this one owns a flow, and receives from it.
+    /// Whether every node knows that this one owns a flow, receives from it, and has no entry of its own: who has one may
+    /// have objected to an expiry of which the others do not know yet, and goes on with it.
     fn is_undisputed(&self, key: &FlowKey, on: usize) -> bool {
         let calm = !self.is_any_path_cut();
         let knows = |node: &super::member::Member| {
-            node.sees(key).is_some_and(|(owner, _)| usize::from(owner.0) == on)
+            let owner = node.sees(key).map(|(owner, _)| usize::from(owner.0));
+            let kernel = &node.kernel;
+            let has_own = kernel.flows().contains_key(key) && !kernel.is_injected(key);
+            owner == Some(on) && (node.index == on || !has_own)
         };
         calm && self.members.iter().all(knows)
     }

@@ -10,6 +10,7 @@ use crate::input::{Command, CommandId, Input, Reconfigure, Stamp};
 use crate::journal::Journal;
 use crate::node::Node;
 use crate::output::{Event, KernelOp, Sealed, Side};
+use crate::peer::reach::PeerReach;
 use crate::peer::session::Session;
 use crate::peer::standing::Standing;
 use crate::peer::v1::{self, Outbox, Peers};
@@ -135,6 +136,12 @@ impl Engine {
     #[must_use]
     pub fn claimed(&self, key: &FlowKey) -> Option<(Owner, Flow)> {
         self.session.v2()?.claimed(&self.node, key)
+    }
+
+    /// How far the last change of a flow of this node has come, to each peer; nothing where there are none.
+    #[must_use]
+    pub fn reach(&self, key: &FlowKey, now: Instant) -> Vec<PeerReach> {
+        self.session.reach(&self.node, key, now)
     }
 
     /// The next request for the kernel; `None` when there is none now.

@@ -75,5 +75,5 @@ pub use flows::table::Slot;
 pub use input::{Command, CommandId, Input, Origin, Reconfigure, Sender, Stamp};
 pub use journal::{Journal, Sink};
 pub use output::{Event, KernelOp, Part, Request, Side};
-pub use peer::Standing;
+pub use peer::{PeerReach, Reach, Standing};
 pub use share::{Share, ShareBy};

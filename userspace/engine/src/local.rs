@@ -442,8 +442,8 @@ impl Flows {
             // The peer may know it from an earlier life of this daemon.
             // So may one that happened before the first reading was over, and comes in after it.
             let late = |filled| cx.now.since(filled) < limit::LATE_NEWS;
-            let is_told = !matches!(origin, Origin::Inject | Origin::Purge);
-            if self.filled.is_none_or(late) && is_told {
+            let is_sent = !matches!(origin, Origin::Inject | Origin::Purge);
+            if self.filled.is_none_or(late) && is_sent {
                 cx.listener.on_passed(Change::Destroy, flow, &mut cx.counters.replica);
             }
             return;

@@ -376,6 +376,12 @@ impl Remote {
         (self.contested.of(peer) == 0).then(|| self.held.of(peer))
     }
 
+    /// Whether a flow is held of which this peer spoke last and that counts in its accounts.
+    #[must_use]
+    pub fn holds_of(&self, peer: PeerId) -> bool {
+        self.held.of(peer) > 0
+    }
+
     /// A peer has named all its flows in messages from order `base` on: removes, piece by piece, those it sent only
     /// before.
     pub fn begin_sweep(&mut self, peer: PeerId, base: u64, now: Instant) {

@@ -22,6 +22,7 @@ mod hub;
 
 use crate::failures;
 use ctnetlink::{Flow, FlowKey};
+use engine::message_id::PeerId;
 use engine::query::Program;
 use host::feed::Socket;
 use host::fleet::Handle;
@@ -100,6 +101,9 @@ pub trait Product: Send + Sync + 'static {
 
     /// A flow of a table as a JSON object.
     fn object(&self, flow: &Flow) -> String;
+
+    /// The name of a peer of version 2.
+    fn peer(&self, peer: PeerId) -> Option<String>;
 }
 
 /// What was counted since the start.

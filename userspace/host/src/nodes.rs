@@ -164,7 +164,7 @@ impl Nodes {
         // Other shards know of a session before the peer does.
         self.report_events(engine, now);
         let Seals::Lead(lead) = &mut self.seals else { return };
-        lead.send_states();
+        lead.send_addresses();
         while let Some((to, len)) = lead.secure.poll_transmit(&mut self.buffer[..]) {
             let sent = self.mesh.send(to, &self.buffer[..len]);
             self.unsent += u64::from(!matches!(sent, Ok(Departure::Sent)));

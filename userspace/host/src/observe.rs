@@ -18,7 +18,7 @@ const REFUSED_AGAIN: Duration = Duration::from_secs(600);
 /// Flows that are written without some part, because the kernel refuses it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Refused {
-    tell_at: Instant,
+    log_at: Instant,
     left_out: u64,
 }
 
@@ -128,11 +128,11 @@ impl Observer {
     fn written_without(&mut self, part: Part, errno: i32, now: Instant) -> Option<String> {
         let (kind, word) = part_word(part);
         let refused = &mut self.refused[kind];
-        if now < refused.tell_at {
+        if now < refused.log_at {
             refused.left_out += 1;
             return None;
         }
-        refused.tell_at = now + REFUSED_AGAIN;
+        refused.log_at = now + REFUSED_AGAIN;
         let more = match std::mem::take(&mut refused.left_out) {
             0 => String::new(),
             more => format!(" ({more} more flows since the last such line)"),

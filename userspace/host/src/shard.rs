@@ -68,7 +68,7 @@ pub use latency::{LATENCY_BOUNDS_US, Latency};
 use publish::Publisher;
 use purges::Purges;
 use queries::Queries;
-pub use queries::{Query, QueryAnswer, Trust, Want};
+pub use queries::{Found, Query, QueryAnswer, Trust, Want};
 use replies::{Replies, Reply};
 pub use report::{EntryAge, ExpectPage, ExpectPlace, Page, Place, Resend, Snapshot, TableState};
 pub use tally::Tally;

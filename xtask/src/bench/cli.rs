@@ -14,7 +14,6 @@ mod report;
 
 use crate::{build, repo, shell};
 use anyhow::{Context as _, Result, ensure};
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -82,7 +81,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let mut ip = Command::new("ip");
     // Compilers and the like on the same machine then disturb less.
     ip.args(["netns", "exec", NAMESPACE, "nice", "-n", "-10"]);
-    ip.arg(env::current_exe()?).args(["bench", "cli"]);
+    ip.arg(shell::own_program()).args(["bench", "cli"]);
     ip.arg("--inside").arg(built.programs).arg("--beside").arg(&options.beside);
     ip.args(["--entries", &options.entries.to_string(), "--reps", &options.reps.to_string()]);
     ip.args(options.quick.then_some("--quick"));

@@ -11,7 +11,6 @@
 use super::{count, versus};
 use crate::{build, repo, shell};
 use anyhow::{Context as _, Result, ensure};
-use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,7 +70,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     shell::run(Command::new("ip").args(["netns", "add", NAMESPACE]))?;
     let mut ip = Command::new("ip");
     ip.args(["netns", "exec", NAMESPACE, "nice", "-n", "-10"]);
-    ip.arg(env::current_exe()?).args(["bench", "nfct", "--reps", &options.reps.to_string()]);
+    ip.arg(shell::own_program()).args(["bench", "nfct", "--reps", &options.reps.to_string()]);
     let outcome = shell::run(ip.arg("--inside").arg(program).arg("--beside").arg(&options.beside));
     shell::run(Command::new("ip").args(["netns", "delete", NAMESPACE]))?;
     outcome

@@ -161,7 +161,7 @@ impl Evidence {
              to, so B took them for its own and answered RST",
             self.invalid, self.to_router
         );
-        println!("PASS: as expected, the connection broke: B did not learn of it");
+        println!("PASS: as expected, the connection broke: nobody told B of it");
         true
     }
 }

@@ -170,13 +170,12 @@ fn orphaned(shards: usize) -> (Engine, Flow) {
 
 /// The next flow to create: its request, and its master.
 fn create(engine: &mut Engine) -> Option<(u32, Option<Tuple>)> {
-    core::iter::from_fn(|| {
-        let op = engine.poll_kernel()?;
-        let Request::Create(flow) = op.request else { return Some(None) };
-        Some(Some((op.token, flow.master().copied())))
-    })
-    .flatten()
-    .next()
+    while let Some(op) = engine.poll_kernel() {
+        if let Request::Create(flow) = op.request {
+            return Some((op.token, flow.master().copied()));
+        }
+    }
+    None
 }
 
 #[test]

@@ -17,6 +17,7 @@
 //! A session keeps its per-flow state in a column indexed by slot. The table keeps an ended flow while
 //! [`Listener::holds`] returns true; the session releases it.
 
+use super::reach::PeerReach;
 use super::standing::Standing;
 use super::v1::{Outbox, Peers, V1};
 use super::v2::session::V2;
@@ -33,6 +34,7 @@ use crate::output::Event;
 use crate::output::Sealed;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::{Change, Expectation, Flow, FlowKey};
 
@@ -160,6 +162,22 @@ impl Session {
         match self {
             Self::V1(v1) => v1.standing(node, now),
             Self::V2(v2) => v2.standing(node, now),
+        }
+    }
+
+    /// How far the last change of a flow of this node has come, to each peer; nothing where there are none.
+    #[must_use]
+    pub fn reach(&self, node: &Node, key: &FlowKey, now: Instant) -> Vec<PeerReach> {
+        match self {
+            Self::V1(v1) => {
+                let slot = node.flows.table.find(key);
+                let reach = slot.and_then(|slot| v1.outbox.reach(slot));
+                reach
+                    .map(|reach| PeerReach { peer: None, reach, waits: None })
+                    .into_iter()
+                    .collect()
+            }
+            Self::V2(v2) => v2.reach(node, key, now),
         }
     }
 

@@ -26,6 +26,7 @@ pub mod session;
 mod listen;
 mod account;
 mod transfer;
+mod reach;
 
 pub use outbox::Outbox;
 pub use packer::{Packed, Packer};

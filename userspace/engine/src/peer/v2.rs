@@ -30,6 +30,7 @@ mod handover;
 mod listen;
 mod inject;
 mod people;
+mod reach;
 mod receive;
 mod transmit;
 #[cfg(test)]

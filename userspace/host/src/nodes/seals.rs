@@ -5,8 +5,8 @@
 //!                 <--Report----- queue of shard 0 <--
 //! ```
 //!
-//! Both queues have a limit, and an eventfd that wakes the reader. A state that finds no room is counted, and what it is
-//! by then is sent when there is some. A report that is lost is repeated within a second.
+//! Both queues have a limit, and an eventfd that wakes the reader. A state that finds no room is counted, and sent when
+//! there is some, as it is at that time. A report that is lost is repeated within a second.
 
 use crate::bounded::Receiver;
 use crate::orders::{self, Bell, Orders};
@@ -69,6 +69,8 @@ pub(super) struct Lead {
     addresses: [Option<SocketAddr>; PEERS_MAX],
     /// By peer: the run that is there.
     runs: [Option<Run>; PEERS_MAX],
+    /// A state came to be owed since states were last sent.
+    owes: bool,
 }
 
 /// Another shard, for the first one.
@@ -105,34 +107,40 @@ pub(super) fn seals(secure: Secure, names: &[Name], shards: usize) -> io::Result
         followers.push(Seals::Follower(Box::new(Follower { branch, states, lead, names })));
     }
     let (addresses, runs) = ([None; PEERS_MAX], [None; PEERS_MAX]);
-    let lead = Lead { secure, others, reports, addresses, runs };
+    let lead = Lead { secure, others, reports, addresses, runs, owes: false };
     Ok([Seals::Lead(Box::new(lead))].into_iter().chain(followers).collect())
 }
 
 impl Lead {
     /// Other shards have to learn of a peer.
     fn owe(&mut self, peer: PeerId) {
+        self.owes = true;
         self.others.iter_mut().for_each(|other| other.owed[peer.place()] = true);
     }
 
-    /// Sends other shards what they do not know of peers. A state that finds no room goes the next time.
-    pub(super) fn send_states(&mut self) {
-        while let Some(peer) = self.secure.poll_changed() {
-            self.owe(peer);
-        }
+    /// Sends other shards where peers are, as far as they do not know, and what found no room before. It looks at each
+    /// peer, so a turn calls it once, and no datagram does.
+    pub(super) fn send_addresses(&mut self) {
         if self.others.is_empty() {
             return;
         }
-        for place in 0..PEERS_MAX {
-            let Some(peer) = PeerId::at(place) else { continue };
-            let address = self.secure.address(peer);
-            if core::mem::replace(&mut self.addresses[place], address) != address {
+        for peer in (0..PEERS_MAX).filter_map(PeerId::at) {
+            if self.secure.address(peer) != self.addresses[peer.place()] {
                 self.owe(peer);
             }
-            let (secure, run) = (&self.secure, self.runs[place]);
-            for Other { states, owed } in &mut self.others {
-                let state = || PeerState { peer, keys: secure.keys_of(peer), address, run };
-                owed[place] = owed[place] && !states.send(state());
+        }
+        self.send_states();
+    }
+
+    /// Sends other shards the states that are owed to them. What finds no room stays owed.
+    fn send_states(&mut self) {
+        self.owes = false;
+        for peer in (0..PEERS_MAX).filter_map(PeerId::at) {
+            let (place, address) = (peer.place(), self.secure.address(peer));
+            for Other { states, owed } in self.others.iter_mut().filter(|other| other.owed[place]) {
+                let (keys, run) = (self.secure.keys_of(peer), self.runs[place]);
+                owed[place] = !states.send(PeerState { peer, keys, address, run });
+                self.addresses[place] = address;
             }
         }
     }
@@ -151,7 +159,12 @@ impl Lead {
             self.runs[peer.place()] = run;
             self.owe(peer);
         }
-        self.send_states();
+        while let Some(peer) = self.secure.poll_changed() {
+            self.owe(peer);
+        }
+        if self.owes {
+            self.send_states();
+        }
         Some((event?, news.map(|(peer, run)| News::of(peer, run))))
     }
 }
@@ -314,10 +327,10 @@ mod tests {
         assert_eq!(follower.states.queue.usage().no_space, 3);
         let (follower, runs) = heard(follower);
         assert_eq!(runs, Vec::from_iter(1..=max));
-        lead.send_states();
+        lead.send_addresses();
         let (follower, runs) = heard(follower);
         assert_eq!(runs, [max + 3], "what was between is gone");
-        lead.send_states();
+        lead.send_addresses();
         assert_eq!(heard(follower).1, [0; 0], "it is told once");
     }
 }

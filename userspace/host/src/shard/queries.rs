@@ -6,9 +6,9 @@ use crate::removal::Victim;
 use common::Instant;
 use ctnetlink::{Flow, FlowKey};
 use engine::census::Census;
-use engine::flows::table::Entry;
+use engine::flows::table::{Entry, Marks};
 use engine::query::{Program, scan};
-use engine::{Bounded, Engine, QueueUsage, Side};
+use engine::{Bounded, Engine, PeerReach, QueueUsage, Side};
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 use tokio::sync::oneshot;
@@ -63,12 +63,25 @@ pub struct QueryAnswer {
     pub victims: Vec<Victim>,
     /// If flows were wanted.
     pub flows: Vec<(Flow, EntryAge)>,
+    /// If one flow was wanted, and is there.
+    pub found: Option<Found>,
     /// If counts were wanted.
     pub census: Option<Box<Census>>,
     /// Where to go on; `None` at the end of the last shard's table.
     pub next: Option<Place>,
     /// How far the table can be trusted; `None` if there is none.
     pub trust: Option<Trust>,
+}
+
+/// What is known of a flow beside the flow.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Of a flow of this node: how far its last change has come, to each peer.
+    pub reach: Vec<PeerReach>,
+    /// The kernel may never report its end.
+    pub is_silent: bool,
+    /// The kernel may not hold it.
+    pub is_unsure: bool,
 }
 
 /// How far the local table can be trusted to answer for the kernel's.
@@ -170,6 +183,13 @@ fn slice(query: &mut Query, answer: &mut QueryAnswer, engine: &Engine, now: Inst
         let found = table.get(&key).filter(|entry| !entry.has_ended());
         found.into_iter().for_each(|entry| {
             answer.matched = 1;
+            let reach = match query.side {
+                Side::Local => engine.reach(&key, now),
+                Side::Remote => Vec::new(),
+            };
+            let is_silent = entry.marks.contains(Marks::NO_EVENTS);
+            let is_unsure = entry.marks.contains(Marks::UNCONFIRMED);
+            answer.found = Some(Found { reach, is_silent, is_unsure });
             keep(answer, entry, Want::Flows(1), now);
         });
         answer.next = next_shard(engine, query.from).filter(|_| answer.matched == 0);

@@ -8,6 +8,7 @@ use crate::filter::{Limits, Sealed, parse};
 use crate::print::{conntrack, parsed};
 use anyhow::{Context, Result};
 use ctnetlink::{Flow, FlowKey};
+use engine::message_id::PeerId;
 use engine::query::Program;
 use export::feed::{AnswerFuture, Feed, Parts, Product, Question, Settings, Stats};
 use host::clock;
@@ -120,5 +121,9 @@ impl Product for Words {
 
     fn object(&self, flow: &Flow) -> String {
         conntrack::table_object(flow, clock::wall_ns())
+    }
+
+    fn peer(&self, peer: PeerId) -> Option<String> {
+        self.answers.peer_name(peer)
     }
 }

@@ -10,6 +10,7 @@ use crate::metrics::Limits;
 use crate::print::stats::{self, Report, Taken};
 use crate::print::status::{Reload, Status, readiness};
 use anyhow::Result;
+use engine::message_id::PeerId;
 use engine::{Command, Side};
 use export::failures::Failures;
 use export::feed::Question;
@@ -204,6 +205,12 @@ impl Service {
     #[must_use]
     pub fn log(&self) -> Arc<Log> {
         Arc::clone(&self.log)
+    }
+
+    /// The name of a peer of version 2.
+    #[must_use]
+    pub fn peer_name(&self, peer: PeerId) -> Option<String> {
+        self.facts().peers.get(peer.index()).cloned()
     }
 
     fn facts(&self) -> Facts {

@@ -16,6 +16,8 @@ pub mod mirror;
 pub mod mode;
 pub mod row;
 pub mod sample;
+pub mod answer;
+pub mod asking;
 pub mod first;
 pub mod arrange;
 pub mod walk;
@@ -126,14 +128,16 @@ pub fn top(options: &Options) -> Result<Code, Fault> {
     let mut all = Asked::new(&options.which(Vec::new(), None))?;
     all.netns = options.netns.is_some();
     let walker = Walker::new(all, options.source, options.max_flows)?;
-    let source = Source::new(walker, (options.source, options.feed()), options.max_flows);
+    let feed = options.feed();
+    let socket = feed.socket();
+    let source = Source::new(walker, (options.source, feed), options.max_flows);
     let every = Duration::from_secs_f64(options.every);
     let is_printed = is_json || options.once || options.count.is_some() || !has_terminal();
     if is_printed {
         return print(source.always_metered(), &settings, &filter.text, options);
     }
     let app = App { settings, filter: filter.text, every, ..App::default() };
-    screen::run(source, app, &understood, options.plain || is_without_colour())
+    screen::run((source, socket), app, &understood, options.plain || is_without_colour())
 }
 
 /// Whether there is a user at a screen that can be drawn on.

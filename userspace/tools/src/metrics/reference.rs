@@ -45,7 +45,7 @@ other number is of the moment of the scrape.
 
 ## What is not here
 
-The kernel does not report how many expectations there are. Filters become metrics as a `Class` of the configuration
+The kernel does not tell how many expectations there are. Filters become metrics as a `Class` of the configuration
 (`ctflow_class_flows`); `ctflow count FILTER` answers other questions on demand.
 
 Counters begin at 0 with the engine: a reload that restarts it looks to Prometheus like a restart. Counters of the

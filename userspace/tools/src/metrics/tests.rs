@@ -170,13 +170,13 @@ fn each_number_of_the_status_has_a_metric_or_a_reason() {
             Value::Histogram { sum, .. } => vec![*sum],
         });
     let values: Vec<f64> = values.collect();
-    let is_told = |number: u64| {
+    let is_shown = |number: u64| {
         let scaled = [1.0, 1e3, 1e6, 100.0].map(|unit| number as f64 / unit);
         scaled.iter().any(|wanted| values.contains(wanted))
     };
     let wrong = numbers.iter().filter(|(path, number)| {
         let left_out = LEFT_OUT.iter().any(|(known, _)| known == path);
-        is_told(*number) == left_out
+        is_shown(*number) == left_out
     });
     let wrong: Vec<_> = wrong.map(|(path, _)| path.as_str()).collect();
     assert!(wrong.is_empty(), "neither shown nor in LEFT_OUT, or both: {wrong:?}");

@@ -36,6 +36,8 @@ bitflags! {
         /// No message has carried the flow, or what took its place: not even one that was lost, or is not kept any
         /// more.
         const UNSENT = 1 << 6;
+        /// The peer has acknowledged all that was sent of it.
+        const ACKED = 1 << 7;
     }
 }
 
@@ -158,9 +160,16 @@ impl Column {
         }
         let last = self.waits_under(slot, seq);
         if last {
-            self.marks_mut(slot).remove(Marks::WAITING | Marks::FULL_STATE);
+            let marks = self.marks_mut(slot);
+            marks.remove(Marks::WAITING | Marks::FULL_STATE);
+            marks.insert(Marks::ACKED);
         }
         last
+    }
+
+    /// The peer has lost all that it acknowledged.
+    pub fn forget_acks(&mut self) {
+        self.marks.iter_mut().for_each(|marks| marks.remove(Marks::ACKED));
     }
 
     /// Whether a flow waits for the acknowledgement of message `seq`.
@@ -199,6 +208,8 @@ mod tests {
         column.on_lost(7, 20);
         assert_eq!(column.marks(7), Marks::WAITING | Marks::RESEND_AS_NEW);
         assert!(column.on_heard(7, 21));
+        assert_eq!(column.marks(7), Marks::RESEND_AS_NEW | Marks::ACKED);
+        column.forget_acks();
         assert_eq!(column.marks(7), Marks::RESEND_AS_NEW);
         column.reset(7, Marks::SENT);
         assert_eq!((column.marks(7), column.ticket(7)), (Marks::SENT, 0));

@@ -63,7 +63,7 @@ pub struct Outbox {
     /// Requests the peer has not acknowledged.
     open: Requests,
     /// There is no peer: what is queued counts as sent.
-    no_peer: bool,
+    pub(super) no_peer: bool,
     /// Something was dropped that the peer should have received: only a bulk transfer can show it.
     forgotten: bool,
 }
@@ -545,7 +545,7 @@ impl Outbox {
         let ended = entry.has_ended();
         let marks = self.column.marks_mut(slot);
         let change = change_of(entry, *marks);
-        marks.remove(Marks::QUEUED | Marks::RESEND_AS_NEW | Marks::UNSENT);
+        marks.remove(Marks::QUEUED | Marks::RESEND_AS_NEW | Marks::UNSENT | Marks::ACKED);
         marks.insert(Marks::SENT);
         if let Some(seq) = waits_as {
             self.column.on_sent(slot, seq);

@@ -34,6 +34,8 @@ pub struct Peer {
     budget: Budget,
     /// When its first message came, or the last restart was noticed.
     pub began: Instant,
+    /// When its first message came.
+    met: Instant,
     /// The link it spoke over last, how often that changed within a while, and when.
     link: u8,
     switches: u32,
@@ -65,6 +67,11 @@ impl Peer {
     pub fn waits_for_missing(&self) -> bool {
         let waits = self.ftfw.as_ref().is_some_and(Ftfw::waits_for_missing);
         waits && self.whole.has_account()
+    }
+
+    /// Whether it sent something not long before `now`.
+    fn is_here(&self, now: Instant) -> bool {
+        self.tracker.heard_at().is_some_and(|at| now.since(at) <= limit::PEER_SILENCE)
     }
 
     /// Order of the last message that passed over numbers whose messages no peer sends again. In modes where lost
@@ -158,13 +165,15 @@ pub struct Manners {
 pub struct Peers {
     all: Vec<Peer>,
     manners: Manners,
+    /// One of them at most is there: the one that sent the last datagram.
+    alone: bool,
 }
 
 impl Peers {
     /// No peer yet.
     #[must_use]
     pub const fn new(manners: Manners) -> Self {
-        Self { all: Vec::new(), manners }
+        Self { all: Vec::new(), manners, alone: true }
     }
 
     /// From now on new peers are asked for everything.
@@ -180,6 +189,25 @@ impl Peers {
 
     /// The peer whose message `seq` came from an address; and whether it is new.
     pub fn identify(&mut self, now: Instant, from: Sender, seq: u32) -> (PeerId, bool) {
+        let found = self.find_or_meet(now, from, seq);
+        self.review(now, found.0);
+        found
+    }
+
+    /// Looks whether peers other than the `speaker` are there. When the last of them has fallen silent, lost messages
+    /// are sent again as before they came; what got lost while they were there, no peer sends again, so the engine has
+    /// to request everything.
+    fn review(&mut self, now: Instant, speaker: PeerId) {
+        let alone = !self.iter().any(|(id, peer)| id != speaker && peer.is_here(now));
+        if alone && !self.alone {
+            for peer in self.all.iter_mut().filter(|peer| peer.tracker.hole() > 0) {
+                peer.whole.on_refused(peer.tracker.order());
+            }
+        }
+        self.alone = alone;
+    }
+
+    fn find_or_meet(&mut self, now: Instant, from: Sender, seq: u32) -> (PeerId, bool) {
         let known = self.all.iter().position(|peer| peer.addresses.contains(&from));
         let Some(at) = known.or_else(|| self.moved(from, seq)) else {
             return (self.meet(now, from), true);
@@ -220,6 +248,7 @@ impl Peers {
             doubtful: Vec::new(),
             budget: Budget::new(now),
             began: now,
+            met: now,
             link: from.link,
             switches: 0,
             switched: now,
@@ -266,17 +295,24 @@ impl Peers {
 
     /// Peers that sent something not long before `now`; all of them if none did.
     pub fn present(&self, now: Instant) -> impl Iterator<Item = (PeerId, &Peer)> {
-        let here = move |peer: &Peer| {
-            peer.tracker.heard_at().is_some_and(|at| now.since(at) <= limit::PEER_SILENCE)
-        };
-        let nobody = !self.all.iter().any(here);
-        self.iter().filter(move |(_, peer)| nobody || here(peer))
+        let nobody = !self.all.iter().any(|peer| peer.is_here(now));
+        self.iter().filter(move |(_, peer)| nobody || peer.is_here(now))
+    }
+
+    /// Peers that fell silent before one that is there was met. Either may be a node of its own, or both are one node
+    /// whose address changed: then nobody reports the ends of the flows that came from the old address.
+    pub fn left_behind(&self, now: Instant) -> impl Iterator<Item = PeerId> {
+        let newest = self.all.iter().filter(|peer| peer.is_here(now)).map(|peer| peer.met).max();
+        self.iter().filter_map(move |(id, peer)| {
+            let silent = !peer.is_here(now) && peer.tracker.heard_at() <= newest;
+            silent.then_some(id)
+        })
     }
 
     /// Whether lost messages are sent again: where messages are acknowledged, and one peer does so. Version 1 does not
     /// say whose messages are acknowledged.
     #[must_use]
-    pub fn are_reliable(&self) -> bool {
-        self.manners.ack_window.is_some() && self.all.len() <= 1
+    pub const fn are_reliable(&self) -> bool {
+        self.manners.ack_window.is_some() && self.alone
     }
 }

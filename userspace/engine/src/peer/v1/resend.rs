@@ -295,9 +295,9 @@ impl ResendQueue {
     /// Keeps an end that could not be sent. If that is one too many, the oldest go that were sent since; if the
     /// oldest was not, it is given up.
     fn keep_unheard(&mut self, kept: &mut Kept<'_>, end: (Slot, u32)) {
-        let is_told = |&(slot, ticket): &(Slot, u32)| !is_unheard(kept, slot, ticket);
+        let is_heard = |&(slot, ticket): &(Slot, u32)| !is_unheard(kept, slot, ticket);
         while self.unheard.len() >= limit::ENDS_UNHEARD_MAX
-            && self.unheard.pop_if(is_told).is_some()
+            && self.unheard.pop_if(is_heard).is_some()
         {}
         if let Some((slot, _)) = self.unheard.displace(end) {
             kept.release(slot);
@@ -314,6 +314,7 @@ impl ResendQueue {
     /// The peer has restarted: all news goes to `again`. It may have received some of it in its new life already, so
     /// that even an end may be news to it. Requests to it are void.
     pub fn on_peer_restart(&mut self, kept: &mut Kept<'_>, again: &mut Vec<Item>) {
+        kept.column.forget_acks();
         for record in core::mem::take(&mut self.records) {
             match self.give_up(kept, record) {
                 Some(item @ Item::Control(_)) => self.settled.count(&item),

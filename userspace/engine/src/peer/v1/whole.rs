@@ -248,13 +248,13 @@ impl Whole {
     pub fn on_answered(&mut self, hole: u64, sure: bool) -> Option<u64> {
         let (_, order) = self.asked.take()?;
         self.complete = true;
-        self.ask_pause = limit::ASK_AGAIN;
         self.base = self.base.max(order + 1);
         if !sure {
             // What is held of flows whose end was lost, no transfer takes away.
             self.lingers |= (1..=self.base).contains(&hole);
             return None;
         }
+        self.ask_pause = limit::ASK_AGAIN;
         (self.lingers, self.sweeping) = (false, true);
         Some(order + 1)
     }
@@ -284,6 +284,10 @@ impl Whole {
 
     /// Takes an account.
     pub fn on_account(&mut self, account: Account, about: Circumstances) -> Finding {
+        if account.exact && self.account.is_some_and(|before| !before.exact) {
+            // What it was asked before was in vain for a reason that has gone.
+            self.ask_next = self.ask_next.min(about.now + limit::ASK_AGAIN);
+        }
         self.account = Some(account);
         self.injects = account.injects;
         self.carries_all = account.whole;
@@ -362,5 +366,35 @@ impl Whole {
         let there = self.account.is_none_or(|account| account.exact);
         let settled = !self.sweeping && !self.pending && !self.lacks_some() && !self.differs();
         there && settled && hole <= self.base && !self.lingers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_becomes_exact_is_asked_soon_however_often_it_was_asked_in_vain() {
+        let at = |s: u64| Instant(s * 1_000_000_000);
+        let mut whole = Whole::default();
+        whole.on_refused(5);
+        for s in 0..5 {
+            whole.on_ask_again(at(s), 5);
+        }
+        assert!(!whole.may_ask(at(15)), "the pause has grown");
+        let account =
+            |exact| Account { exact, whole: true, injects: false, transfer: None, flows: None };
+        let about = |s| Circumstances {
+            now: at(s),
+            transfer: None,
+            hole: 0,
+            quiet: true,
+            held: None,
+            table: true,
+        };
+        whole.on_account(account(false), about(6));
+        assert!(!whole.may_ask(at(15)));
+        whole.on_account(account(true), about(7));
+        assert!(whole.may_ask(at(9)) && !whole.may_ask(at(8)), "once, after the usual pause");
     }
 }

@@ -157,7 +157,7 @@ pub enum Said {
         /// State or end.
         what: What,
         /// What to send of it.
-        tells: Content,
+        carries: Content,
     },
     /// Nothing, and the owner's flow is written into the kernel again.
     WriteAgain,
@@ -212,16 +212,16 @@ pub fn said<O: Ord>(
 }
 
 const fn first(what: What) -> Said {
-    Said::Claim { epoch: 0, base: 0, what, tells: Content::Kernel }
+    Said::Claim { epoch: 0, base: 0, what, carries: Content::Kernel }
 }
 
-const fn same<O>(known: &Claim<O>, what: What, tells: Content) -> Said {
-    Said::Claim { epoch: known.epoch, base: known.base, what, tells }
+const fn same<O>(known: &Claim<O>, what: What, carries: Content) -> Said {
+    Said::Claim { epoch: known.epoch, base: known.base, what, carries }
 }
 
-const fn next<O>(known: &Claim<O>, own: bool, what: What, tells: Content) -> Said {
+const fn next<O>(known: &Claim<O>, own: bool, what: What, carries: Content) -> Said {
     let base = if own { 0 } else { known.version };
-    Said::Claim { epoch: known.epoch.saturating_add(1), base, what, tells }
+    Said::Claim { epoch: known.epoch.saturating_add(1), base, what, carries }
 }
 
 /// Bits that a connection only ever gains.

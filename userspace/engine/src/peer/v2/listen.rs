@@ -153,8 +153,8 @@ impl V2 {
         }
         let closing = theirs.as_ref().is_some_and(|flow| claim::is_closing(state(flow)));
         let said = claim::said(&self.node(now), happened, known.claim(), closing);
-        let Said::Claim { epoch, base, what, tells } = said else { return };
-        match (tells, theirs) {
+        let Said::Claim { epoch, base, what, carries } = said else { return };
+        match (carries, theirs) {
             (Content::Joined, Some(theirs)) => self.claims.join(slot, theirs),
             (Content::Kernel, _) => self.claims.unjoin(slot),
             _ => {}
@@ -306,8 +306,8 @@ impl Listener for V2 {
     }
 
     fn is_unsent(&self, slot: Slot) -> bool {
-        let waits = Notes::ADDED | Notes::QUEUED;
-        self.noted(slot).intersection(waits) == Notes::ADDED
+        let notes = self.noted(slot);
+        notes.intersects(Notes::ADDED | Notes::ANEW) && !notes.contains(Notes::QUEUED)
     }
 
     fn holds(&self, slot: Slot) -> bool {

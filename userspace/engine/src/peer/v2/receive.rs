@@ -341,6 +341,7 @@ impl V2 {
         peer.hold = Some((peer.incarnation, version));
         let steps_back = cut.role == Role::Standby && !peer.standby;
         peer.standby = cut.role == Role::Standby;
+        let was_equal = peer.equal;
         if peer.arrived.is_comparable(cut.settled, number) {
             let equal = (sum, rows) == (cut.digest, cut.rows);
             // A node that is still reading its kernel's table claims little of what it will.
@@ -364,7 +365,8 @@ impl V2 {
             }
         }
         peer.arrived.on_settled(cut.settled);
-        if steps_back {
+        // A node that forgot what the peer carries holds it again once both are equal.
+        if steps_back || peer.standby && peer.equal && !was_equal {
             self.note_free(now, from);
         }
     }

@@ -4,12 +4,12 @@ use super::{Hub, TICK};
 use crate::feed::queue::Piece;
 use crate::feed::request::Format;
 use crate::feed::subscriber::Subscriber;
-use crate::feed::{Question, lines};
-use ctnetlink::{Flow, FlowKey};
+use crate::feed::{Product, Question, lines};
+use ctnetlink::FlowKey;
 use engine::Side;
 use engine::query::{Expr, Program};
 use host::fleet::Handle;
-use host::shard::{EntryAge, Order, Place, Query, Want};
+use host::shard::{Order, Place, Query, QueryAnswer, Want};
 use serde_json::{Value, json};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,12 +32,7 @@ impl Hub {
         spawn_local(async move {
             let value = match timeout(TICK, find(&engine, side, key)).await.ok().flatten() {
                 None => lines::error(&("busy", "the engine does not answer".to_owned())),
-                Some(found) => {
-                    let object = found.as_ref().map(|(flow, _)| product.object(flow));
-                    let flow = object.and_then(|text| serde_json::from_str::<Value>(&text).ok());
-                    let known_s = found.map(|(_, age)| age.active_s);
-                    json!({"v": 1, "control": "flow", "flow": flow, "known_s": known_s})
-                }
+                Some(answer) => flow_answer(product.as_ref(), answer),
             };
             queue.push(Piece::Line(lines::framed(format, &value)));
         });
@@ -67,8 +62,27 @@ impl Hub {
     }
 }
 
+/// What is said of a flow that was found, or was not.
+fn flow_answer(product: &dyn Product, answer: QueryAnswer) -> Value {
+    let flow = answer.flows.first();
+    let object = flow.map(|(flow, _)| product.object(flow));
+    let object = object.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    let known_s = flow.map(|(_, age)| age.active_s);
+    let mut value = json!({"v": 1, "control": "flow", "flow": object, "known_s": known_s});
+    let Some(found) = answer.found else { return value };
+    let peers = found.reach.iter().map(|one| {
+        let peer = one.peer.and_then(|peer| product.peer(peer));
+        let waits_ms = one.waits.map(|waits| waits.as_millis() as u64);
+        json!({"peer": peer, "state": one.reach.name(), "waits_ms": waits_ms})
+    });
+    value["replication"] = peers.collect();
+    let doubts = [("silent", found.is_silent), ("unsure", found.is_unsure)];
+    value["doubts"] = doubts.iter().filter(|(_, has)| *has).map(|(word, _)| *word).collect();
+    value
+}
+
 /// Looks a flow up in the tables of all shards; `None` if no shard answers.
-async fn find(engine: &Handle, side: Side, key: FlowKey) -> Option<Option<(Flow, EntryAge)>> {
+async fn find(engine: &Handle, side: Side, key: FlowKey) -> Option<QueryAnswer> {
     let program = Arc::new(Program::new(&Expr::Everything).ok()?);
     let mut next = Some(Place::default());
     while let Some(from) = next {
@@ -76,11 +90,10 @@ async fn find(engine: &Handle, side: Side, key: FlowKey) -> Option<Option<(Flow,
         let (program, want) = (Arc::clone(&program), Want::One(key));
         engine.order(Order::Query(Query { side, program, from, want, reply }));
         let answer = answer.await.ok()?;
-        let found = answer.flows.into_iter().next();
-        if found.is_some() {
-            return Some(found);
+        if !answer.flows.is_empty() {
+            return Some(answer);
         }
         next = answer.next;
     }
-    Some(None)
+    Some(QueryAnswer::default())
 }

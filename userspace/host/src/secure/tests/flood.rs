@@ -60,8 +60,8 @@ fn r5_9_a_flood_of_anything_writes_few_lines_and_keeps_no_memory() {
     }
     let secure = &mut world.nodes[0].secure;
     assert!(secure.events.len() <= Refusal::ALL.len() && secure.transmits.is_empty());
-    let told = world.nodes[0].events.len() - before;
-    assert!(told <= Refusal::ALL.len(), "{told} lines");
+    let reported = world.nodes[0].events.len() - before;
+    assert!(reported <= Refusal::ALL.len(), "{reported} lines");
     assert!(world.all_up());
 }
 
@@ -85,7 +85,7 @@ fn r5_4_who_has_this_nodes_key_is_not_another_node_towards_it() {
     let b = world.nodes[0].peer(1);
     let session = |world: &World| world.nodes[0].secure.peers[b.place()].as_ref().unwrap().present;
     let before = session(&world).unwrap().index;
-    let told = world.nodes[0].events.len();
+    let reported = world.nodes[0].events.len();
     // With node 0's secret key, a handshake that says it is from node 1.
     let (own, preshared) = (secret(0), Secret::ZERO);
     let mut message = vec![0; INITIATION_LEN];
@@ -105,6 +105,6 @@ fn r5_4_who_has_this_nodes_key_is_not_another_node_towards_it() {
     assert!(answered, "the first message alone cannot be told from node 1's");
     world.run(20 * S);
     assert_eq!(session(&world).unwrap().index, before);
-    assert_eq!(world.nodes[0].events.len(), told);
+    assert_eq!(world.nodes[0].events.len(), reported);
     assert!(world.all_up());
 }

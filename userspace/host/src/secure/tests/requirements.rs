@@ -68,7 +68,7 @@ fn r5_4_an_initiation_that_is_repeated_changes_nothing() {
     let mut world = pair();
     let handshakes: Vec<_> = world.heard.iter().filter(|f| f.4[0] != DATA).cloned().collect();
     let before = [present(&world, 0).index, present(&world, 1).index];
-    let told = world.nodes.iter().map(|node| node.events.len()).collect::<Vec<_>>();
+    let reported = world.nodes.iter().map(|node| node.events.len()).collect::<Vec<_>>();
     for (_, _, from, to, bytes) in handshakes.iter().cycle().take(200) {
         let of = usize::from(*to == address(1));
         world.deliver(of, *from, &mut bytes.clone());
@@ -77,7 +77,7 @@ fn r5_4_an_initiation_that_is_repeated_changes_nothing() {
     assert_eq!([present(&world, 0).index, present(&world, 1).index], before);
     let lines =
         |node: &Node| node.events.iter().filter(|e| !matches!(e, Event::Refused { .. })).count();
-    assert_eq!(world.nodes.iter().map(lines).collect::<Vec<_>>(), told);
+    assert_eq!(world.nodes.iter().map(lines).collect::<Vec<_>>(), reported);
     assert!(world.all_up());
 }
 
@@ -202,10 +202,10 @@ fn r5_6_a_forged_number_moves_no_window() {
 fn r5_7_keys_change_under_the_streams_which_notice_nothing() {
     let mut world = pair();
     let first = present(&world, 0).index;
-    let told: Vec<_> = world.nodes.iter().map(|node| node.events.len()).collect();
+    let reported: Vec<_> = world.nodes.iter().map(|node| node.events.len()).collect();
     world.faults.delay_ms = 20;
     world.run(REKEY_AFTER * 5);
-    assert_eq!(world.nodes.iter().map(|node| node.events.len()).collect::<Vec<_>>(), told);
+    assert_eq!(world.nodes.iter().map(|node| node.events.len()).collect::<Vec<_>>(), reported);
     assert_ne!(present(&world, 0).index, first);
     for node in &world.nodes {
         let standing = node.secure.standing(PeerId(0)).unwrap();
@@ -299,16 +299,16 @@ fn r5_8_data_goes_where_the_last_datagram_came_from() {
         world.deliver(0, elsewhere, &mut datagram);
     }
     assert_eq!(world.nodes[0].say(world.now, a).unwrap().0, elsewhere);
-    let told =
+    let reported =
         |e: &&Event| matches!(e, Event::OtherAddress { address, .. } if *address == elsewhere);
-    assert_eq!(world.nodes[0].events.iter().filter(told).count(), 1, "told once");
+    assert_eq!(world.nodes[0].events.iter().filter(reported).count(), 1, "told once");
     // Addresses that change all the time are reported once a minute.
     for port in 1..50 {
         let (_, mut datagram) = world.nodes[1].say(world.now, b).unwrap();
         world.deliver(0, SocketAddr::new(elsewhere.ip(), port), &mut datagram);
     }
-    let told = |e: &&Event| matches!(e, Event::OtherAddress { .. });
-    assert_eq!(world.nodes[0].events.iter().filter(told).count(), 1);
+    let reported = |e: &&Event| matches!(e, Event::OtherAddress { .. });
+    assert_eq!(world.nodes[0].events.iter().filter(reported).count(), 1);
     let (_, mut datagram) = world.nodes[1].say(world.now, b).unwrap();
     world.deliver(0, elsewhere, &mut datagram);
     // What is late says nothing about where the peer is, and what is forged or repeated nothing at all.
@@ -346,14 +346,14 @@ fn r5_9_a_kind_of_refusal_is_told_once_a_minute_with_number_and_last_source() {
         world.deliver(0, from(n), &mut [0x77; 100]);
         world.run(100 * MS);
     }
-    let told = world.nodes[0].events.iter().filter_map(|event| match event {
+    let reported = world.nodes[0].events.iter().filter_map(|event| match event {
         Event::Refused { kind: Refusal::Malformed, count, last } => Some((*count, *last)),
         _ => None,
     });
-    let told: Vec<_> = told.collect();
-    assert_eq!(told.len(), 2, "{told:?}");
-    let (first, second) = (told[0].0, told[1].0);
-    assert!(first == 2 && (1190..=1210).contains(&second), "{told:?}");
+    let reported: Vec<_> = reported.collect();
+    assert_eq!(reported.len(), 2, "{reported:?}");
+    let (first, second) = (reported[0].0, reported[1].0);
+    assert!(first == 2 && (1190..=1210).contains(&second), "{reported:?}");
 }
 
 #[test]
@@ -366,9 +366,9 @@ fn r5_10_without_a_common_version_there_is_no_session_and_that_is_told() {
     world.run(30 * S);
     for (of, versions) in [(0, (3, 4)), (1, (2, 2))] {
         let peer = world.nodes[of].peer(1 - of);
-        let told = Event::NoVersion { peer, versions };
-        let told = world.nodes[of].events.iter().filter(|event| **event == told).count();
-        assert!(!world.nodes[of].is_up(1 - of) && told == 1, "{of}");
+        let reported = Event::NoVersion { peer, versions };
+        let reported = world.nodes[of].events.iter().filter(|event| **event == reported).count();
+        assert!(!world.nodes[of].is_up(1 - of) && reported == 1, "{of}");
     }
 }
 
@@ -398,8 +398,8 @@ fn r4_2_a_peer_with_another_name_is_refused_and_that_is_told() {
     world.join(secure, address(1), 9);
     world.run(30 * S);
     let peer = world.nodes[0].peer(1);
-    let told = Event::OtherName { peer, called: name(23) };
-    assert_eq!(world.nodes[0].events.iter().filter(|event| **event == told).count(), 1);
+    let reported = Event::OtherName { peer, called: name(23) };
+    assert_eq!(world.nodes[0].events.iter().filter(|event| **event == reported).count(), 1);
     assert!(world.nodes.iter().all(|node| node.up.is_empty()));
     assert!(world.nodes[0].secure.refused(Refusal::OtherName) > 1);
 }
@@ -512,8 +512,8 @@ fn a_shard_that_makes_no_handshakes_does_what_shard_0_says_and_reports_what_is_n
         assert!(branch.handle_datagram(address(3), &mut strange).is_none());
     }
     assert_eq!(branch.refused(Refusal::Malformed), 3);
-    let told = Event::Refused { kind: Refusal::Malformed, count: 3, last: address(3) };
-    assert_eq!((branch.poll_event(now), branch.poll_event(now)), (Some(told), None));
+    let reported = Event::Refused { kind: Refusal::Malformed, count: 3, last: address(3) };
+    assert_eq!((branch.poll_event(now), branch.poll_event(now)), (Some(reported), None));
     assert_eq!(branch.take(&state(Some(address(7)), None)), Some(None));
     assert_eq!(seal(&mut branch, 3), None);
 }

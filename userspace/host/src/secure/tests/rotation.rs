@@ -34,7 +34,7 @@ fn r4_3_a_key_is_changed_step_by_step_and_no_session_falls() {
         let b = 1 - a;
         let (old, new, other) = (secret(a as u64), second(a as u64), secret(b as u64));
         let publics = |keys: &[&Secret]| keys.iter().map(|key| key.public()).collect::<Vec<_>>();
-        let told: Vec<_> = world.nodes.iter().map(|node| node.events.len()).collect();
+        let reported: Vec<_> = world.nodes.iter().map(|node| node.events.len()).collect();
         let own = |keys: &[&Secret]| keys.iter().map(|key| (*key).clone()).collect::<Vec<_>>();
         reload(&mut world, a, own(&[&old, &new]), publics(&[&other]));
         reload(&mut world, b, own(&[&other]), publics(&[&old, &new]));
@@ -45,7 +45,7 @@ fn r4_3_a_key_is_changed_step_by_step_and_no_session_falls() {
         reload(&mut world, b, own(&[&other]), publics(&[&new]));
         world.run(limit::REKEY_AFTER * 3);
         let now: Vec<_> = world.nodes.iter().map(|node| node.events.len()).collect();
-        assert_eq!(now, told, "seed {seed}: {:?}", world.nodes[a].events);
+        assert_eq!(now, reported, "seed {seed}: {:?}", world.nodes[a].events);
         assert!(world.all_up());
     }
 }
@@ -85,14 +85,14 @@ fn r3_1_peers_come_and_go_and_other_sessions_stay() {
     let mut world = World::new(3, 4);
     world.run(3 * S);
     assert!(world.all_up());
-    let told = world.nodes[0].events.len();
+    let reported = world.nodes[0].events.len();
     let peer = world.nodes[0].peer(1);
     let without = Members { peers: vec![peer_config(2)], ..members(0, 3) };
     let now = world.now;
     world.nodes[0].secure.reconfigure(now, without);
     world.settle(0);
     let down = Event::PeerDown { peer, reason: Down::Removed };
-    assert_eq!(world.nodes[0].events[told..], [down]);
+    assert_eq!(world.nodes[0].events[reported..], [down]);
     assert_eq!(world.nodes[0].secure.peer_named(&name(1)), None);
     world.run(10 * S);
     assert!(world.nodes[0].is_up(2));

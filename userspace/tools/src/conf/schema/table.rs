@@ -131,7 +131,7 @@ const ROWS: &[Keyword] = &[
              where one CPU cannot keep up and others are idle; otherwise one is faster. Each reads \
              the kernel's whole table, at the start and after losses, and may hold an eighth more \
              than its share of `HashLimit`, and of `RemoteLimit`. In `Sync` with `Replication` alone: each \
-             then sends its flows in streams of its own, and peers may have other numbers. Not in \
+             then tells its flows in streams of its own, and peers may have other numbers. Not in \
              conntrack-tools.",
         ),
     keyword(Key::Systemd, "Systemd", &[General])
@@ -314,7 +314,7 @@ const ROWS: &[Keyword] = &[
         .default_or(|| SyncMode::COMMIT_TIMEOUT_S.map(Value::from), "the peer's, less the time since")
         .doc(
             "Timeout in seconds of flows that this node takes over. A flow whose lifetime the peer \
-             did not send, because its configuration has this setting, gets 60 seconds where this \
+             did not tell, because its configuration has this setting, gets 60 seconds where this \
              node's has not.",
         ),
     keyword(Key::PurgeTimeout, "PurgeTimeout", &[Ftfw, Alarm, NoTrack, Sync])

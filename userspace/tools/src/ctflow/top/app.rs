@@ -1,8 +1,10 @@
 //! What the screen shows, and what keys change of it. It does no I/O: deeds that need some are handed back.
 
+use super::answer::Answer;
 use super::arrange::{By, GroupsBy, Picture, Settings};
 use super::command::{self, Command};
 use super::keys::{Deed, Key, deed};
+use super::mode::{Cause, Mode};
 use super::row::Row;
 use super::view::flow;
 use crate::grouping::{self, Key as GroupKey};
@@ -78,6 +80,8 @@ pub struct App {
     pub pinned: Option<Name>,
     /// The flow under the cursor is shown in detail.
     pub has_detail: bool,
+    /// The daemon's last answer about a flow in detail.
+    pub answer: Option<Answer>,
     /// Keys are shown.
     pub has_help: bool,
     /// Lines of translations are left out.
@@ -156,6 +160,15 @@ impl App {
     #[must_use]
     pub fn row(&self) -> Option<&Row> {
         self.picture.as_ref()?.rows.get(self.flow_at)
+    }
+
+    /// The flow in detail, if the daemon can be asked about it: its feed is followed, or was until there were too many
+    /// flows.
+    #[must_use]
+    pub fn wish(&self) -> Option<&Row> {
+        let sample = &self.picture.as_ref()?.sample;
+        let is_large = sample.lapse.as_ref().is_some_and(|lapse| lapse.cause == Cause::TooMany);
+        self.row().filter(|_| self.has_detail && (sample.mode == Mode::Mirror || is_large))
     }
 
     /// The flow under the cursor, in a picture that is not yet the shown one.

@@ -169,7 +169,7 @@ impl GroupsBy {
 pub struct Tally {
     /// Flows without an answer.
     pub unreplied: u64,
-    /// Flows that began since the walk before.
+    /// Flows that began since the sample before; of a mirror, also those that have ended since.
     pub began: u64,
     /// As in [`Totals`].
     pub in_bps: Option<u64>,
@@ -230,6 +230,8 @@ pub struct Groups {
     pub count: u64,
     /// Whether the counts are exact.
     pub is_exact: bool,
+    /// Flows that began, whatever the filter says, and are in no group's number of new flows.
+    pub unnamed: u64,
 }
 
 /// Everything that the screen shows.
@@ -271,10 +273,14 @@ impl Arranger {
         let order = |a: &Row, b: &Row| settings.by.order(settings.turned, a, b);
         let (mut listed, mut first) = (0, First::new(ROWS_MAX, order));
         let mut heavy = Heavy::<Tally>::new(COUNTERS);
-        let mut key = String::new();
-        sample.each(|row| {
+        let (mut key, mut named) = (String::new(), 0);
+        let matches = |row: &Row| {
             let asked = Asked::new(row, sample.time_ns);
-            if settings.program.as_ref().is_some_and(|program| !program.matches(&asked)) {
+            settings.program.as_ref().is_none_or(|program| program.matches(&asked))
+        };
+        sample.each(|row| {
+            named += u64::from(row.reading.is_new);
+            if !matches(row) {
                 return;
             }
             matched.add(&row.flow, &row.reading);
@@ -287,7 +293,24 @@ impl Arranger {
                 first.take(row);
             }
         });
-        let groups = settings.group.map(|key| self.groups(sample.time_ns, key, heavy, settings));
+        if let Some(group) = settings.group {
+            sample.each_passed(|row| {
+                if !matches(row) {
+                    named += 1;
+                    return;
+                }
+                name_group(&mut key, group, &row.flow);
+                if let Some(tally) = heavy.beside(&key) {
+                    named += 1;
+                    tally.began += 1;
+                }
+            });
+        }
+        let unnamed = sample.churn.began.map_or(0, |began| began.saturating_sub(named));
+        let groups = settings.group.map(|key| {
+            let groups = self.groups(sample.time_ns, key, heavy, settings);
+            Groups { unnamed, ..groups }
+        });
         Picture { sample: shell(sample), matched, rows: first.done(), listed, groups }
     }
 
@@ -317,13 +340,13 @@ impl Arranger {
             rest.tally.join(&one.tally);
         }
         let change = |one: &Counter<Tally>| {
-            let was = *then.get(&one.key)?;
+            let was = then.get(&one.key).copied().filter(|was| *was > 0)?;
             Some((one.count as f64 - was as f64) * 100.0 / was as f64)
         };
         let rows =
             all.into_iter().map(|one| Group { change: change(&one), counter: one }).collect();
         let rest = (!others.is_empty()).then(|| (count.saturating_sub(ROWS_MAX as u64), rest));
-        Groups { key, rows, rest, count, is_exact }
+        Groups { key, rows, rest, count, is_exact, unnamed: 0 }
     }
 
     /// The groups a minute ago, or as long ago as is known; remembers those of now.
@@ -365,6 +388,7 @@ fn shell(sample: &Sample) -> Sample {
         is_whole: sample.is_whole,
         rows: Vec::new(),
         held: None,
+        passed: Arc::default(),
         rated: sample.rated,
         unread: sample.unread.clone(),
         left_out: sample.left_out,

@@ -67,6 +67,16 @@ impl<T: Default> Heavy<T> {
         &mut counter.tally
     }
 
+    /// What else is counted of a group, for what is no member; `None` if it has no counter, and there is none left.
+    pub fn beside(&mut self, key: &str) -> Option<&mut T> {
+        let at = match self.places.get(key) {
+            Some(at) => *at,
+            None if self.counters.len() < self.room => self.take(key),
+            None => return None,
+        };
+        Some(&mut self.counters[at].tally)
+    }
+
     /// A group takes a free counter.
     fn take(&mut self, key: &str) -> usize {
         let at = self.counters.len();

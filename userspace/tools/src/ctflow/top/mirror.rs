@@ -29,6 +29,18 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 use wire::feed::{Op, Record};
 
+/// A flow that began in a turn, and is not there at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// As it was known last.
+    pub flow: Flow,
+    /// When it began, nanoseconds since 1970; 0: that is not known.
+    pub began_ns: u64,
+}
+
+/// Those of a turn that are kept. More are counted alone.
+const PASSED_MAX: usize = 65_536;
+
 /// What came and went in a turn, and what there is at its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
@@ -42,6 +54,8 @@ pub struct Turn {
     pub flows: [u64; 3],
     /// Flows by zone.
     pub zones: BTreeMap<u16, u64>,
+    /// Flows that began and are gone again, as far as they are kept.
+    pub passed: Vec<Passed>,
 }
 
 /// The table.
@@ -56,6 +70,7 @@ pub struct Mirror {
     turn: u32,
     began: u64,
     ended: u64,
+    passed: Vec<Passed>,
 }
 
 /// What confirmed a flow, as the mirror notes it.
@@ -86,6 +101,7 @@ impl Mirror {
             turn: 1,
             began: 0,
             ended: 0,
+            passed: Vec::new(),
         }
     }
 
@@ -142,6 +158,9 @@ impl Mirror {
             .at(slot)
             .and_then(|entry| entry.id())
             .is_some_and(|id| flow.has(Known::ID) && id != flow.id);
+        if is_new || is_other {
+            self.note_passed(slot);
+        }
         if let Some(notes) = self.table.notes_mut(slot) {
             // No record reported the end of the life before.
             let is_unheard = is_new && snapshot_of(notes) == self.snapshot;
@@ -175,8 +194,17 @@ impl Mirror {
         Ok(())
     }
 
+    /// The flow in a slot is to go. If it began in this turn, it is kept beside the table until the turn ends.
+    fn note_passed(&mut self, slot: Slot) {
+        let entry = self.table.at(slot).filter(|entry| entry.since_s == self.turn);
+        if let Some(entry) = entry.filter(|_| self.passed.len() < PASSED_MAX) {
+            self.passed.push(Passed { flow: entry.flow(), began_ns: entry.stamp });
+        }
+    }
+
     fn remove(&mut self, slot: Slot) {
         let Some(zone) = self.table.at(slot).map(|entry| entry.zone()) else { return };
+        self.note_passed(slot);
         self.table.remove(slot);
         if let Some(flows) = self.zones.get_mut(&zone) {
             *flows -= 1;
@@ -228,8 +256,9 @@ impl Mirror {
         let flows = [self.len() as u64, of(ipproto::TCP), of(ipproto::UDP)];
         let (number, zones) = (self.turn, self.zones.clone());
         let [began, ended] = [&mut self.began, &mut self.ended].map(std::mem::take);
+        let passed = std::mem::take(&mut self.passed);
         self.turn += 1;
-        Turn { number, began, ended, flows, zones }
+        Turn { number, began, ended, flows, zones, passed }
     }
 
     /// A reading of the kernel's counters begins; `at` on a clock that does not jump, `time_ns` the wall clock.

@@ -49,8 +49,9 @@ pub fn json(picture: &Picture, most: usize) -> Value {
         });
     }
     if let Some(groups) = &picture.groups {
-        out["grouped"] =
-            json!({ "by": groups.key.name(), "count": groups.count, "exact": groups.is_exact });
+        out["grouped"] = json!({
+            "by": groups.key.name(), "count": groups.count, "exact": groups.is_exact, "new_unnamed": groups.unnamed,
+        });
         out["groups"] = self::groups(groups, most, interval);
     }
     out

@@ -1,12 +1,14 @@
 //! What there is at a moment: what one walk over the table found, or what the mirror holds.
 
 use super::meter::{Churn, Meter, Reading};
+use super::mirror::Passed;
 use super::mode::{Lapse, Mode, Origin};
 use super::row::{Held, Row};
 use crate::print::status::Status;
 use ctnetlink::Flow;
 use ctnetlink::tuple::ipproto;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Default limit of flows that are kept as rows.
@@ -116,6 +118,8 @@ pub struct Sample {
     pub rows: Vec<Row>,
     /// The mirror, instead of `rows`.
     pub held: Option<Held>,
+    /// Flows of the mirror that began and went since the turn before.
+    pub passed: Arc<[Passed]>,
     /// Time between the two readings of counters that rates come from, if there are two.
     pub rated: Option<Duration>,
     /// Why counters are not read.
@@ -142,6 +146,15 @@ impl Sample {
     pub const fn is_exact(&self) -> bool {
         let is_metered = self.churn.unmetered == 0 || matches!(self.mode, Mode::Mirror);
         self.is_whole && self.left_out == 0 && is_metered
+    }
+
+    /// Hands out flows that came and went since the sample before, as far as they are kept.
+    pub fn each_passed(&self, mut each: impl FnMut(&Row)) {
+        for Passed { flow, began_ns } in self.passed.iter() {
+            let reading = Reading { is_new: true, ..Reading::default() };
+            let began_ns = Some(*began_ns).filter(|began| *began != 0);
+            each(&Row { flow: flow.clone(), reading, began_ns });
+        }
     }
 
     /// Hands out the flows, as far as they are kept.

@@ -3,6 +3,8 @@
 //! ```text
 //!  keys    thread --keys----------------------------------------> play: draws, obeys
 //!  signals thread --stop------------------------------------------^    |
+//!  ask     thread --answer: the flow in detail----------------------^    | which flow
+//!    ^------------------------------------------------------------------'
 //!  walk    thread --sample--> desk --> arrange thread --picture---'    |
 //!                              ^------------- settings ----------------'
 //! ```
@@ -10,8 +12,10 @@
 //! `play` waits for news alone, and never for a walk or for arranging. A thread that goes on after it has left ends
 //! with the process.
 
+use super::answer::Answer;
 use super::app::{App, Order};
 use super::arrange::{Arranger, Picture, ROWS_MAX, Settings, pause};
+use super::asking::{self, Wish};
 use super::keys::Key;
 use super::once;
 use super::sample::Sample;
@@ -28,6 +32,7 @@ use ratatui::style::{Color, Modifier, Style};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -50,6 +55,8 @@ pub enum News {
     Resized,
     /// There is another picture.
     Picture(Box<Picture>),
+    /// The daemon's answer about a flow.
+    Answer(Answer),
     /// Walks have become impossible, for this reason.
     Failed(String),
     /// A signal says to leave.
@@ -111,6 +118,8 @@ pub struct Stage<'a> {
     pub desk: Arc<Desk>,
     /// Between walks and others.
     pub signs: Arc<Signs>,
+    /// Which flow the daemon is asked about.
+    pub wish: Arc<Wish>,
     /// Reads filters.
     pub understand: &'a Understand,
     /// No colour and no bold.
@@ -196,6 +205,7 @@ pub fn play<B: Backend<Error: Display>>(
         if since >= FRAME {
             frozen = if app.is_frozen { frozen.or_else(|| Some(Instant::now())) } else { None };
             draw(terminal, app, stage, frozen)?;
+            stage.wish.want(app.wish());
             drawn = Some(Instant::now());
         }
         let mut wait = IDLE;
@@ -213,6 +223,7 @@ pub fn play<B: Backend<Error: Display>>(
                     order => obey(app, stage, order),
                 },
                 News::Picture(picture) => app.take(*picture),
+                News::Answer(answer) => app.answer = Some(answer),
                 News::Resized => {}
                 News::Stop => return Ok(Code::Done),
                 News::Failed(why) => return Err(Fault::usage(why)),
@@ -341,7 +352,7 @@ fn put_back() {
 /// # Errors
 /// As [`play`].
 pub fn run(
-    walk: impl Walk + 'static,
+    (walk, feed): (impl Walk + 'static, Option<PathBuf>),
     mut app: App,
     understand: &Understand,
     is_plain: bool,
@@ -357,10 +368,17 @@ pub fn run(
         while !host::table::wait_for_any(&[], &stop, None) {}
         let _ = stopping.send(News::Stop);
     });
+    let wish = Arc::new(Wish::default());
+    if let Some(socket) = feed {
+        let (wish, answers) = (Arc::clone(&wish), sender.clone());
+        spawn("ask", &sender, move || {
+            asking::ask(&socket, &wish, |answer| answers.send(News::Answer(answer)).is_ok());
+        });
+    }
     let keys = sender.clone();
     spawn("keys", &sender, move || read_keys(&keys));
     let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
-    let stage = Stage { news, desk, signs: Arc::clone(&signs), understand, is_plain };
+    let stage = Stage { news, desk, signs: Arc::clone(&signs), wish, understand, is_plain };
     let outcome = play(&mut terminal, &mut app, &stage);
     signs.stop.store(true, Relaxed);
     drop(ours);

@@ -43,9 +43,15 @@ pub struct Feed {
 }
 
 impl Feed {
+    /// Where the daemon's socket is; `None` if no daemon here has one.
+    #[must_use]
+    pub fn socket(&self) -> Option<PathBuf> {
+        self.socket.clone().or_else(|| feed::socket(&self.config).ok())
+    }
+
     /// The feed's socket; `None` if no daemon here has one.
     fn place(&self) -> Option<Place> {
-        let socket = self.socket.clone().or_else(|| feed::socket(&self.config).ok())?;
+        let socket = self.socket()?;
         Some(Place { socket, namespace: if self.is_anywhere { None } else { namespace() } })
     }
 }
@@ -229,6 +235,7 @@ impl Source {
             is_whole: lapse.is_none() && notes.is_empty(),
             lapse,
             held: Some(Held { mirror, turn: turn.number }),
+            passed: turn.passed.into(),
             rated: rates.interval,
             unread,
             uncounted: if counters.is_some() { rates.uncounted } else { flows },

@@ -14,6 +14,8 @@ pub mod heads;
 use super::app::{App, Pane};
 use super::arrange::Picture;
 use super::keys::BINDINGS;
+use super::mode::{Cause, Mode};
+use super::sample::Sample;
 use flow::{Style, WIDE, spread};
 
 /// The smallest screen.
@@ -211,9 +213,20 @@ fn detail(app: &App, picture: &Picture, width: usize) -> Vec<Line> {
     }
     let facts = flow::facts(row, picture.sample.time_ns);
     out.extend(facts.into_iter().map(Line::plain));
+    let known = app.answer.iter().flat_map(|answer| answer.of(row).iter().cloned());
+    let known = known.chain(unasked(&picture.sample));
+    known.for_each(|text| out.extend(folded(&text, width)));
     out.extend(folded(&format!("as a command: {}", flow::command(row)), width));
     out.retain(|line| !line.text.is_empty());
     out
+}
+
+/// Why a daemon that is there is not asked about a flow.
+fn unasked(sample: &Sample) -> Option<String> {
+    let has_daemon = !["", "none"].contains(&sample.machine.daemon.as_str());
+    let cause = sample.lapse.as_ref()?.cause;
+    let is_asked = sample.mode == Mode::Mirror || cause == Cause::TooMany;
+    (has_daemon && !is_asked).then(|| format!("replication: not known, {}", cause.word()))
 }
 
 /// Text in lines that end between words.

@@ -9,10 +9,15 @@ const HARDENING: [(&str, &str); 5] = [
     ("ProtectSystem", "full"),
     (
         "CapabilityBoundingSet",
-        "CAP_NET_ADMIN CAP_BPF CAP_PERFMON CAP_SYS_ADMIN CAP_SYS_NICE CAP_NET_RAW",
+        "CAP_NET_ADMIN CAP_BPF CAP_PERFMON CAP_SYS_ADMIN CAP_SYS_NICE CAP_NET_RAW CAP_SETUID CAP_SETGID CAP_SETPCAP \
+         CAP_CHOWN",
     ),
     ("RestrictAddressFamilies", "AF_UNIX AF_NETLINK AF_INET AF_INET6"),
-    ("SystemCallFilter", "@system-service bpf perf_event_open"),
+    // The daemon confines itself, with what systemd before 254 does not count among a service's system calls.
+    (
+        "SystemCallFilter",
+        "@system-service bpf perf_event_open landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp",
+    ),
 ];
 /// Where systemd looks for what is added to the unit.
 const DROP_INS: &str = "/etc/systemd/system/conntrackd.service.d";
@@ -87,8 +92,12 @@ fn package(facts: &Facts) -> Known<Finding> {
     let running = service.running.clone()?;
     if let [first, ..] = running[..] {
         let finding = Finding::error(format!("the original conntrackd runs here (pid {first})"));
-        let finding = if is_started { finding.fix(disable) } else { finding };
-        return Ok(running.iter().fold(finding, |finding, pid| finding.fix(format!("kill {pid}"))));
+        if !is_started {
+            return Ok(running.iter().fold(finding, |all, pid| all.fix(format!("kill {pid}"))));
+        }
+        // The unit's own process goes with the unit.
+        let kill = |pid: &u32| format!("test ! -d /proc/{pid} || kill {pid}");
+        return Ok(running.iter().fold(finding.fix(disable), |all, pid| all.fix(kill(pid))));
     }
     if is_started {
         let found = "systemd starts the original conntrackd at boot";

@@ -19,7 +19,7 @@ pub static ABOUT: &[Metric] = &[
     gauge(
         "ctflow_scrape_incomplete",
         &[],
-        "1 if the daemon's engine or the kernel did not answer within a second: their figures are missing here.",
+        "1 if the daemon's engine or the kernel did not answer within a second: what they tell is missing here.",
         |s| one(s.incomplete),
     ),
 ];

@@ -54,8 +54,8 @@ pub(super) static METRICS: &[Metric] = &[
     gauge(
         "ctflow_flows_without_events",
         &[],
-        "Flows whose changes and end the kernel may never report, because they are older than the first listener. \
-         The kernel is asked about them now and then.",
+        "Flows of which events may never tell, because they are older than the first listener. The kernel is asked \
+         about them now and then.",
         |s| one(s, |census| census.without_events),
     ),
     gauge(

@@ -82,7 +82,7 @@ pub(super) static METRICS: &[Metric] = &[
     counter(
         "ctflow_hook_flows_lost",
         &[],
-        "News of the hook that found no room. If the flow goes on, its next packet reports it.",
+        "News of the hook that found no room. If the flow goes on, its next packet tells it.",
         |s| hook(s, |h| super::one(h.lost)),
     ),
     gauge(

@@ -7,7 +7,7 @@ pub(super) static METRICS: &[Metric] = &[
         "ctflow_failures",
         &["reason", "certainty"],
         "What the kernel refused, dropped or evicted, with the `Failures` block: seen by a program (exact), or from \
-         the kernel's counters alone (counter). `ctflow subscribe --events failure` shows which packets.",
+         the kernel's counters alone (counter). `ctflow subscribe --events failure` tells which packets.",
         |s| {
             many(s, |status| {
                 let failures = status.failures.iter().flatten();

@@ -89,8 +89,8 @@ fn put_state(w: &mut Writer<'_>, expect: &Expectation, timeout_s: Option<u32>) {
 
 impl DigestKey {
     /// Id and print of an expectation, as [`DigestKey::id`] and [`DigestKey::print`] of a flow. Equal at two nodes if
-    /// all is equal that travels, but for the seconds left. The slice is that of the master's id, so that the shard that
-    /// has the flow has what it announces.
+    /// all that travels is equal, but for the seconds left. The slice is that of the master's id, so that the shard of
+    /// the flow has the expectations that it announces.
     #[must_use]
     pub fn expectation(&self, expect: &Expectation) -> (FlowId, u64) {
         let mut bytes = [0; EXPECT_LEN_MAX];

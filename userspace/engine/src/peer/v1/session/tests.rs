@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Engine;
+use crate::Reach;
 use crate::config::{Config, Replication};
 use crate::input::{Input, Origin, Sender, Stamp};
 use alloc::vec::Vec;
@@ -446,6 +447,72 @@ fn each_sender_has_its_own_numbers() {
     assert_eq!((counters.lost, counters.before, counters.peer_restarts), (0, 0, 0));
 }
 
+/// A node that gives no account, as the original, speaks from another address, from which it starts again. Until `to`
+/// seconds after the start it answers each request for everything with flow 2; returns how many there were.
+fn speak_from_another_address(talk: &mut Talk, to: u64) -> usize {
+    (talk.host, talk.seq) = (2, 900);
+    talk.says(1_000, Control::Alive, Flags::empty());
+    talk.seq = 300;
+    talk.says(2_000, Control::Alive, Flags::HELLO);
+    let mut asked = 0;
+    for ms in (2_100..to * 1000).step_by(100) {
+        talk.wakes(ms);
+        let sent = talk.sent(ms);
+        let greeted = sent.iter().any(|(header, _)| header.flags.contains(Flags::HELLO));
+        let back = if greeted { Flags::HELLO_BACK } else { Flags::empty() };
+        let last = sent.last().map(|(header, _)| header.seq);
+        if sent.iter().any(|(_, message)| *message == Message::Control(Control::Resync)) {
+            asked += 1;
+            talk.receives_of(ms + 20, talk.seq, Change::New, 2);
+            talk.seq += 1;
+        }
+        if let Some(to) = last {
+            talk.says(ms + 30, Control::Ack { from: FIRST, to }, back);
+        } else if ms % 1000 == 0 {
+            talk.says(ms + 30, Control::Alive, Flags::empty());
+        }
+    }
+    asked
+}
+
+#[test]
+fn a_node_whose_address_changed_is_asked_until_its_answer_can_be_trusted_and_no_longer() {
+    let mut talk = Talk::new(100);
+    talk.resyncs(500);
+    let asked = speak_from_another_address(&mut talk, 60);
+    assert!((2..=4).contains(&asked), "{asked}");
+    assert_eq!(talk.remote_ports(), [2]);
+    let standing = talk.engine.standing(at_ms(60_000));
+    assert_eq!((standing.remote_complete, standing.remote_exact), (true, true));
+}
+
+#[test]
+fn what_came_from_an_address_that_is_silent_since_another_came_is_not_known_to_be_exact() {
+    let mut talk = Talk::new(100);
+    talk.receives_of(600, 51, Change::New, 1);
+    speak_from_another_address(&mut talk, 60);
+    assert_eq!(talk.remote_ports(), [1, 2]);
+    assert!(!talk.engine.standing(at_ms(60_000)).remote_exact, "the end of flow 1 reaches nobody");
+    talk.receives_of(60_000, talk.seq, Change::Destroy, 1);
+    assert!(talk.engine.standing(at_ms(60_000)).remote_exact);
+}
+
+#[test]
+fn what_got_lost_while_two_nodes_spoke_is_missing_when_one_is_left() {
+    let mut talk = Talk::new(100);
+    talk.host = 2;
+    talk.receives_of(1_000, 900, Change::New, 1);
+    talk.host = 1;
+    talk.receives_of(1_100, 60, Change::New, 2);
+    talk.sent(1_100);
+    talk.seq = 61;
+    talk.says(7_000, Control::Alive, Flags::empty());
+    talk.sent(7_000);
+    talk.says(7_010, Control::Alive, Flags::HELLO_BACK);
+    assert!(!talk.engine.standing(at_ms(7_000)).remote_exact);
+    assert!((7..20).any(|s| talk.resyncs(s * 1000)), "nobody sends numbers 51 to 59 again");
+}
+
 #[test]
 fn a_node_that_changes_the_link_goes_on_with_its_numbers() {
     let mut talk = Talk::new(100);
@@ -522,4 +589,48 @@ fn a_flow_without_events_whose_message_is_not_kept_any_more_is_not_sent_with_eve
         talk.engine.handle(at_ms(10_000), Input::KernelSettled { token });
     }
     assert_eq!((asked, talk.sent_flows(10_000)), (3, Vec::new()));
+}
+
+/// How far the news of flow 7 has come.
+fn reach(talk: &Talk) -> Vec<Reach> {
+    let all = talk.engine.reach(&flow(7).key(), at_ms(9));
+    assert!(all.iter().all(|one| (one.peer, one.waits) == (None, None)), "{all:?}");
+    all.into_iter().map(|one| one.reach).collect()
+}
+
+/// The number of the last message about a flow among what is sent now.
+fn number_of_flow(talk: &mut Talk, ms: u64) -> u32 {
+    let is_flow = |(_, message): &(Header, Message)| matches!(message, Message::Flow { .. });
+    talk.sent(ms).into_iter().rfind(is_flow).expect("a flow is sent").0.seq
+}
+
+#[test]
+fn how_far_a_flow_has_come_is_known_until_the_peer_has_lost_it() {
+    let mut talk = Talk::new(100);
+    assert_eq!(reach(&talk), [], "there is no such flow");
+    talk.kernel(1, Change::New, 7);
+    assert_eq!(reach(&talk), [Reach::Queued]);
+    let number = number_of_flow(&mut talk, 1);
+    assert_eq!(reach(&talk), [Reach::Sent]);
+    talk.says(2, Control::Ack { from: number, to: number }, Flags::empty());
+    assert_eq!(reach(&talk), [Reach::Acked]);
+    talk.kernel(3, Change::Update, 7);
+    assert_eq!(reach(&talk), [Reach::Queued]);
+    let number = number_of_flow(&mut talk, 3);
+    assert_eq!(reach(&talk), [Reach::Sent]);
+    talk.says(4, Control::Ack { from: number, to: number }, Flags::empty());
+    assert_eq!(reach(&talk), [Reach::Acked]);
+    talk.seq = 9000;
+    talk.says(5, Control::Alive, Flags::HELLO);
+    assert_ne!(reach(&talk), [Reach::Acked], "it has begun anew");
+}
+
+#[test]
+fn what_is_kept_no_more_is_not_taken_for_acknowledged() {
+    let mut talk = Talk::new(1);
+    talk.kernel(1, Change::New, 7);
+    talk.sent(1);
+    (8..20).for_each(|n| talk.kernel(2, Change::New, n));
+    talk.sent(2);
+    assert_eq!(reach(&talk), [Reach::Sent]);
 }

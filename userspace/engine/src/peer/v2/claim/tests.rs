@@ -35,8 +35,8 @@ fn the_outcomes_are_those_of_the_table() {
         let coming = std::format!(
             "{owner} incarnation {incarnation} epoch {epoch} version {version} {what:?}"
         );
-        let told = if repair { "repair" } else { "news" };
-        writeln!(text, "{known:<8} {told:<7} {coming:<45} {got:?}").unwrap();
+        let kind = if repair { "repair" } else { "news" };
+        writeln!(text, "{known:<8} {kind:<7} {coming:<45} {got:?}").unwrap();
     };
     for repair in [false, true] {
         for what in WHATS {
@@ -179,7 +179,7 @@ fn a_beginning_is_news_once() {
 fn an_end_that_beat_a_living_flow_is_beaten_back_and_a_living_flow_wins() {
     let ours = claim('a', 1, 7, What::State);
     let end = claim('b', 4, 70, What::Closed);
-    let wanted = Said::Claim { epoch: 5, base: 70, what: What::State, tells: Content::Kernel };
+    let wanted = Said::Claim { epoch: 5, base: 70, what: What::State, carries: Content::Kernel };
     assert_eq!(beaten(&ours, &end, true), wanted);
     assert!(matches!(beaten(&ours, &end, false), Said::Claim { what: What::Expired, .. }));
     assert_eq!(beaten(&ours, &claim('b', 4, 70, What::State), true), Said::Nothing);

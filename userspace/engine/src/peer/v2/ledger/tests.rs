@@ -217,12 +217,12 @@ fn states_merge_behind_a_slow_peer() {
             ledger.change(slot, 0, 0, What::New);
         }
     }
-    let mut told = vec![];
+    let mut sent = vec![];
     while let Some((item, entry)) = ledger.peek(slow) {
-        told.push((item, entry.version));
+        sent.push((item, entry.version));
         ledger.advance(slow);
     }
-    assert_eq!(told, [(Item::Flow(0), 2_998), (Item::Flow(1), 2_999), (Item::Flow(2), 3_000)]);
+    assert_eq!(sent, [(Item::Flow(0), 2_998), (Item::Flow(1), 2_999), (Item::Flow(2), 3_000)]);
 }
 
 /// R7.2: 28 bytes a flow.

@@ -132,7 +132,7 @@ const EVENTS: [&str; 12] = [
     "all in flight is forgotten",
 ];
 
-fn told(path: &Path) -> String {
+fn shown(path: &Path) -> String {
     let owed = match path.owed() {
         Some(Owed::Probe { size, again }) => {
             std::format!("probe {size}{}", if again { ", asks" } else { "" })
@@ -152,11 +152,11 @@ fn told(path: &Path) -> String {
 fn each_event_in_each_state_does_what_the_table_says() {
     let mut text = String::from("size, state, long ones lost, what is to be sent\n");
     for name in STATES {
-        writeln!(text, "\n{name}\n    {:<30} {}", "", told(&state(name))).unwrap();
+        writeln!(text, "\n{name}\n    {:<30} {}", "", shown(&state(name))).unwrap();
         for event in EVENTS {
             let mut path = state(name);
             happen(&mut path, event);
-            writeln!(text, "    {event:<30} {}", told(&path)).unwrap();
+            writeln!(text, "    {event:<30} {}", shown(&path)).unwrap();
         }
     }
     let file = std::format!("{}/src/peer/v2/path/tests/table.txt", env!("CARGO_MANIFEST_DIR"));

@@ -165,13 +165,13 @@ impl Transfer {
     fn hear(&mut self) {
         while let Some(ack) = self.acks.pop_front_if(|ack| ack.at <= self.now) {
             let Acknowledgement { ranges, delay, .. } = ack;
-            let lost = |told| self.lost.push(told);
+            let lost = |carried| self.lost.push(carried);
             let models = Models { rate: &mut self.rate, path: &mut Path::new(self.now) };
             self.sent.on_ack(self.now, models, ranges.into_iter(), delay, lost);
         }
         if self.sent.timeout(self.rate.trip()).is_some_and(|at| at <= self.now) {
             let models = Models { rate: &mut self.rate, path: &mut Path::new(self.now) };
-            self.sent.on_timeout(self.now, models, |told| self.lost.push(told));
+            self.sent.on_timeout(self.now, models, |carried| self.lost.push(carried));
         }
     }
 

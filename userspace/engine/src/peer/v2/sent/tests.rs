@@ -34,8 +34,8 @@ fn acked(sent: &mut Sent, rate: &mut Rate, at: u64, numbers: RangeInclusive<u64>
         models(rate, &mut Path::new(ms(0))),
         core::iter::once(numbers),
         Duration::ZERO,
-        |told| {
-            lost.push(told.version);
+        |carried| {
+            lost.push(carried.version);
         },
     );
     lost
@@ -43,7 +43,7 @@ fn acked(sent: &mut Sent, rate: &mut Rate, at: u64, numbers: RangeInclusive<u64>
 
 fn timed_out(sent: &mut Sent, rate: &mut Rate, at: Instant) -> Vec<u64> {
     let mut lost = Vec::new();
-    sent.on_timeout(at, models(rate, &mut Path::new(ms(0))), |told| lost.push(told.version));
+    sent.on_timeout(at, models(rate, &mut Path::new(ms(0))), |carried| lost.push(carried.version));
     lost
 }
 
@@ -130,7 +130,9 @@ fn stable_is_what_everything_up_to_was_acknowledged() {
     assert_eq!((is_stable(&sent, &lost), sent.settled()), (2, 2));
     ack(&mut sent, &mut rate, 3..=3);
     assert_eq!((is_stable(&sent, &lost), sent.settled()), (2, 2));
-    sent.on_timeout(ms(9_000), models(&mut rate, &mut Path::new(ms(0))), |told| lost.push(told));
+    sent.on_timeout(ms(9_000), models(&mut rate, &mut Path::new(ms(0))), |carried| {
+        lost.push(carried)
+    });
     assert_eq!((is_stable(&sent, &lost), sent.settled(), sent.is_idle()), (2, 4, true));
     // What was lost has changed since: it is sent from the ledger's tail.
     for slot in 2..4 {
@@ -157,35 +159,35 @@ proptest! {
             now += b;
             match what {
                 0 | 1 => {
-                    let told: Vec<u64> = (0..records).map(|at| version + u64::from(at) + 1).collect();
-                    told.iter().for_each(|v| sent.carry(Item::Flow(*v as u32), *v));
+                    let carried: Vec<u64> = (0..records).map(|at| version + u64::from(at) + 1).collect();
+                    carried.iter().for_each(|v| sent.carry(Item::Flow(*v as u32), *v));
                     version += u64::from(records);
                     let elicits = a % 3 != 0;
                     let number = sent.send(ms(now), a as usize, elicits, Snapshot::default());
                     if elicits || records > 0 {
-                        flying.insert(number, (told, a));
+                        flying.insert(number, (carried, a));
                     }
                 }
                 2 => {
                     let to = sent.next_number().saturating_sub(b);
                     let range = to.saturating_sub(a / 8)..=to;
                     flying.retain(|number, _| !range.contains(number));
-                    sent.on_ack(ms(now), models(&mut rate, &mut path), core::iter::once(range), Duration::ZERO, |told| lost.push(told.version));
+                    sent.on_ack(ms(now), models(&mut rate, &mut path), core::iter::once(range), Duration::ZERO, |carried| lost.push(carried.version));
                 }
                 _ => {
-                    sent.on_timeout(ms(now), models(&mut rate, &mut path), |told| lost.push(told.version));
+                    sent.on_timeout(ms(now), models(&mut rate, &mut path), |carried| lost.push(carried.version));
                 }
             }
-            flying.retain(|_, (told, _)| !told.iter().any(|version| lost.contains(version)));
-            if let Some((number, _)) = flying.iter().find(|(_, (told, _))| !told.is_empty()) {
+            flying.retain(|_, (carried, _)| !carried.iter().any(|version| lost.contains(version)));
+            if let Some((number, _)) = flying.iter().find(|(_, (carried, _))| !carried.is_empty()) {
                 prop_assert!(sent.settled() <= *number);
             }
-            let least = flying.values().flat_map(|(told, _)| told).min().copied();
+            let least = flying.values().flat_map(|(carried, _)| carried).min().copied();
             prop_assert_eq!(sent.least_version(), least);
         }
-        sent.on_timeout(ms(now + 100_000), models(&mut rate, &mut path), |told| lost.push(told.version));
+        sent.on_timeout(ms(now + 100_000), models(&mut rate, &mut path), |carried| lost.push(carried.version));
         prop_assert!(sent.is_idle() && sent.records.is_empty() && sent.flights.is_empty());
-        let wanted: usize = flying.values().map(|(told, _)| told.len()).sum();
+        let wanted: usize = flying.values().map(|(carried, _)| carried.len()).sum();
         let count = lost.len();
         lost.sort_unstable();
         lost.dedup();

@@ -75,8 +75,8 @@ proptest! {
             let fresh = plain.insert(number);
             let got = arrived.on_datagram(ms(1), number, true, false);
             prop_assert_eq!(got, if fresh { Number::Fresh } else { Number::Known });
-            let told: Vec<u64> = arrived.ranges().flat_map(Iterator::rev).collect();
-            prop_assert_eq!(told, plain.iter().rev().copied().collect::<Vec<_>>());
+            let listed: Vec<u64> = arrived.ranges().flat_map(Iterator::rev).collect();
+            prop_assert_eq!(listed, plain.iter().rev().copied().collect::<Vec<_>>());
             let ranges: Vec<_> = arrived.ranges().collect();
             prop_assert!(ranges.windows(2).all(|pair| *pair[1].end() + 1 < *pair[0].start()));
         }

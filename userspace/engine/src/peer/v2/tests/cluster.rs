@@ -14,6 +14,7 @@ use std::vec;
 use std::vec::Vec;
 use wire::sync::v2::{DigestKey, Flags, Frames};
 
+mod disorder;
 mod expects;
 mod hot;
 mod lag;
@@ -23,6 +24,7 @@ mod paths;
 mod people;
 mod settle;
 mod shards;
+mod split;
 
 const STEP: Duration = Duration::from_millis(5);
 const LEN: usize = 1_180;
@@ -36,6 +38,9 @@ struct Node {
     expects: BTreeMap<ExpectKey, Expectation>,
     /// The id of the entry that was created last on request.
     last_id: u32,
+    /// How late the kernel's events about requests are, and those that are on their way.
+    late: Duration,
+    events: Vec<(Instant, Change, Flow, Origin)>,
 }
 
 /// The flow with this number, in this state of TCP.
@@ -122,7 +127,15 @@ impl World {
         let config = Config { cluster, expectations, ..Config::default() };
         let engine = Engine::new(config, self.now);
         let expects = BTreeMap::new();
-        self.nodes[at] = Some(Node { engine, incarnation, kernel, expects, last_id: 1_000 });
+        self.nodes[at] = Some(Node {
+            engine,
+            incarnation,
+            kernel,
+            expects,
+            last_id: 1_000,
+            late: Duration::ZERO,
+            events: Vec::new(),
+        });
         for other in 0..self.nodes.len() {
             self.connect(at, other);
         }
@@ -229,15 +242,15 @@ impl World {
         for at in 0..self.nodes.len() {
             let Some(node) = &self.nodes[at] else { continue };
             let standing = node.engine.standing(now);
-            let mut told: Vec<u16> =
+            let mut held: Vec<u16> =
                 node.engine.flows(Side::Remote).map(|flow| number(&flow.key())).collect();
-            told.sort_unstable();
+            held.sort_unstable();
             let others = kernels.iter().enumerate().filter(|(other, _)| *other != at);
             let mut wanted: Vec<u16> = others.filter_map(|(_, k)| k.clone()).flatten().collect();
             wanted.retain(|number| !node.kernel.contains_key(number));
             wanted.sort_unstable();
             wanted.dedup();
-            assert_eq!(told, wanted, "{after}: what node {at} holds");
+            assert_eq!(held, wanted, "{after}: what node {at} holds");
             assert!(standing.remote_exact && standing.remote_complete, "{after}: {standing:?}");
         }
     }
@@ -249,7 +262,7 @@ impl Node {
         while let Some(op) = self.engine.poll_kernel() {
             let (token, commit, request) = (op.token, op.commit, op.request.clone());
             let origin = if commit { Origin::Commit } else { Origin::Inject };
-            let mut told = None;
+            let mut event = None;
             let mut errno = 0;
             match request {
                 Request::Dump => {
@@ -277,7 +290,7 @@ impl Node {
                     flow.id = self.last_id;
                     flow.known |= Known::ID;
                     self.kernel.insert(number(&flow.key()), flow.clone());
-                    told = Some((Change::New, flow));
+                    event = Some((Change::New, flow));
                 }
                 Request::Update(flow) => match self.kernel.get_mut(&number(&flow.key())) {
                     Some(known) => {
@@ -285,7 +298,7 @@ impl Node {
                             if flow.has(Known::TIMEOUT) { flow.timeout_s } else { known.timeout_s };
                         known.status |= flow.status;
                         known.proto = if flow.tcp().is_some() { flow.proto } else { known.proto };
-                        told = Some((Change::Update, known.clone()));
+                        event = Some((Change::Update, known.clone()));
                     }
                     None => errno = 2,
                 },
@@ -293,9 +306,9 @@ impl Node {
                     let number = number(&key);
                     let there = self.kernel.get(&number);
                     if there.is_some_and(|flow| id.is_none_or(|id| id == flow.id)) {
-                        told = self.kernel.remove(&number).map(|flow| (Change::Destroy, flow));
+                        event = self.kernel.remove(&number).map(|flow| (Change::Destroy, flow));
                     }
-                    errno = if told.is_some() { 0 } else { 2 };
+                    errno = if event.is_some() { 0 } else { 2 };
                 }
                 Request::CreateExpectation(expect) => {
                     errno = self.create_expectation(now, *expect, origin);
@@ -308,10 +321,20 @@ impl Node {
                 self.engine.handle(now, Input::KernelFailed { token, errno });
             }
             self.engine.handle(now, Input::KernelSettled { token });
-            if let Some((event, flow)) = told {
-                let stamp = Stamp::InOrder;
-                self.engine.handle(now, Input::Kernel { event, flow, origin, stamp });
+            if let Some((change, flow)) = event {
+                self.events.push((now + self.late, change, flow, origin));
             }
+            self.hear(now);
+        }
+        self.hear(now);
+    }
+
+    /// The kernel's events that are due come in.
+    fn hear(&mut self, now: Instant) {
+        while self.events.first().is_some_and(|(due, ..)| *due <= now) {
+            let (_, event, flow, origin) = self.events.remove(0);
+            let stamp = Stamp::InOrder;
+            self.engine.handle(now, Input::Kernel { event, flow, origin, stamp });
         }
     }
 }

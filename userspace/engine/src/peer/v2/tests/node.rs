@@ -282,9 +282,9 @@ impl Node {
                 let flow = known.expect("it is another's").flow.clone();
                 self.kernel[at] = Some(Live { flow, entry: KernelEntry::Injected });
             }
-            Said::Claim { epoch, base, what, tells } => {
+            Said::Claim { epoch, base, what, carries } => {
                 let mut flow = shown.clone();
-                if let (Content::Kept | Content::Joined, Some(row)) = (tells, known) {
+                if let (Content::Kept | Content::Joined, Some(row)) = (carries, known) {
                     claim::join(&mut flow, &row.flow);
                 }
                 self.claim(at, epoch, base, what, flow);
@@ -338,15 +338,15 @@ impl Node {
         let ours = known.filter(|known| known.owner == self.me);
         let mine = self.kernel[at].as_ref().map(|live| &live.flow);
         let same_reply = mine.is_none_or(|mine| mine.reply == flow.reply);
-        let told = self.own(at).map(|row| &row.flow).or(mine);
+        let held = self.own(at).map(|row| &row.flow).or(mine);
         let meeting = Meeting {
             knew: ours.is_some_and(|ours| claim::knew(&ours, &coming)),
             same_reply,
-            adds: told.is_some_and(|told| claim::adds(told, &flow)),
+            adds: held.is_some_and(|held| claim::adds(held, &flow)),
             hot: self.hot,
         };
         self.trace(at, format_args!("takes {coming:?}, {comes:?} {meeting:?}"));
-        let mut joined = told.cloned().unwrap_or_else(|| flow.clone());
+        let mut joined = held.cloned().unwrap_or_else(|| flow.clone());
         self.let_go(at);
         self.rows[at] = Some(Row { claim: coming, flow: flow.clone() });
         self.act(at, claim::meet(entry, comes, meeting), &coming, flow, &mut joined);
@@ -504,7 +504,7 @@ impl Node {
         peer.open_acked |=
             peer.open_number.is_some_and(|open| ranges.iter().any(|range| range.contains(&open)));
         let delay = Duration::from_micros(ack.delay_us);
-        let lost = |told| peer.lost.push(told);
+        let lost = |carried| peer.lost.push(carried);
         let models = Models { rate: &mut peer.rate, path: &mut Path::new(now) };
         peer.sent.on_ack(now, models, ranges.into_iter(), delay, lost);
     }
@@ -656,7 +656,7 @@ impl Node {
             }
             if peer.sent.timeout(peer.rate.trip()).is_some_and(|at| at <= now) {
                 let models = Models { rate: &mut peer.rate, path: &mut Path::new(now) };
-                peer.sent.on_timeout(now, models, |told| peer.lost.push(told));
+                peer.sent.on_timeout(now, models, |carried| peer.lost.push(carried));
             }
             let incarnations = [self.incarnation, peer.incarnation];
             while let Some(datagram) = self.datagram(now, to) {

@@ -17,7 +17,7 @@ pub(super) const EVENT_LATENCY: Keyword = keyword(Key::EventLatency, "EventLaten
         "How many microseconds events may gather while they stream in, some thousand of them in a second \
          or more. Events that come one by one never wait. A longer time costs less CPU, because the \
          daemon runs less often, and states of one flow that follow each other are sent as one; a shorter one \
-         reaches the peer earlier. With 0 each event wakes the daemon. `ctflow bench growth-latency` \
+         tells the peer sooner. With 0 each event wakes the daemon. `ctflow bench growth-latency` \
          shows both on the machine at hand. Not in conntrack-tools.",
     );
 
@@ -136,7 +136,7 @@ pub(super) const ROWS: &[Keyword] = &[
     keyword(Key::EventsPerSecond, "EventsPerSecond", &[Failures])
         .takes(Kind::Number { min: 1, max: 10_000 })
         .default(|| FailuresConf::default().events_per_second.into())
-        .doc("Most failures of one reason that each CPU reports with addresses; those beyond are counted."),
+        .doc("Most failures of one reason that each CPU tells with addresses; those beyond are counted."),
     keyword(Key::LogEvery, "LogEvery", &[Failures])
         .takes(Kind::Number { min: 1, max: 86_400 })
         .default(|| FailuresConf::default().log_every_s.into())

@@ -1,7 +1,8 @@
 //! Pictures of samples.
 
 use super::*;
-use crate::ctflow::top::meter::Reading;
+use crate::ctflow::top::meter::{Churn, Reading};
+use crate::ctflow::top::mirror::Passed;
 use crate::filter::{Limits, Sealed, parse};
 use ctnetlink::Tuple;
 
@@ -72,6 +73,31 @@ fn groups_are_counted_and_one_is_entered() {
     settings.groups_by = GroupsBy::In;
     let picture = Arranger::default().arrange(&sample, &settings);
     assert_eq!(picture.groups.unwrap().rows[1].counter.key, "10.0.1.0/24");
+}
+
+#[test]
+fn flows_that_came_and_went_count_as_new_in_their_groups_and_the_rest_is_told() {
+    let passed = |last, proto| Passed { flow: row(last, proto, 0).flow, began_ns: 0 };
+    // One that is there has begun, four have gone since, and of one nothing but that is known.
+    let passed = [passed(2, 6), passed(103, 6), passed(103, 17), passed(104, 6)];
+    let churn = Churn { began: Some(6), ..Churn::default() };
+    let sample = Sample { passed: passed.into(), churn, ..sample(vec![row(1, 6, 5)]) };
+    let mut settings = Settings { group: Some(Key::Src(Some(24))), ..Settings::default() };
+    let groups = |settings: &Settings| {
+        let groups = Arranger::default().arrange(&sample, settings).groups.unwrap();
+        let news = groups.rows.iter().map(|one| (one.counter.count, one.counter.tally.began));
+        (news.collect::<Vec<_>>(), groups.unnamed)
+    };
+    // A group has no flow any more, and is there.
+    assert_eq!(groups(&settings), (vec![(1, 2), (0, 3)], 1));
+    settings.groups_by = GroupsBy::New;
+    assert_eq!(groups(&settings), (vec![(0, 3), (1, 2)], 1));
+    let parsed = parse("tcp", &Limits::TYPED, &mut Sealed).unwrap();
+    settings.program = Some(Arc::new(Program::new(&parsed.expr).unwrap()));
+    assert_eq!(groups(&settings), (vec![(1, 2), (0, 2)], 1));
+    settings.group = None;
+    let picture = Arranger::default().arrange(&sample, &settings);
+    assert_eq!((picture.matched.flows, picture.listed), (1, 1), "they are no flows that are there");
 }
 
 #[test]

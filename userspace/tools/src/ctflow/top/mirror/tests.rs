@@ -51,6 +51,8 @@ fn a_turn_counts_what_began_and_ended_also_what_did_both() {
     apply(&mut mirror, Op::Destroy, &flow(3, 3)).unwrap();
     apply(&mut mirror, Op::Update, &flow(2, 2)).unwrap();
     let turn = mirror.turn();
+    let passed = |turn: &Turn| turn.passed.iter().map(|one| one.flow.id).collect::<Vec<_>>();
+    assert_eq!((passed(&turn), turn.passed[0].began_ns), (vec![3], 7 * S));
     assert_eq!((turn.began, turn.ended, turn.flows), (2, 1, [2, 2, 0]));
     assert_eq!(turn.zones.into_iter().collect::<Vec<_>>(), [(0, 1), (1, 1)]);
     // New is what began in that turn, and not in the next one.
@@ -64,6 +66,10 @@ fn a_turn_counts_what_began_and_ended_also_what_did_both() {
     apply(&mut mirror, Op::New, &flow(6, 7)).unwrap();
     let turn = mirror.turn();
     assert_eq!((turn.began, turn.ended, turn.flows), (2, 1, [3, 2, 1]));
+    assert_eq!(passed(&turn), [6], "of its lives, the first");
+    apply(&mut mirror, Op::Destroy, &flow(6, 7)).unwrap();
+    assert_eq!(passed(&mirror.turn()), [0; 0], "it began in an earlier turn");
+    apply(&mut mirror, Op::Have, &flow(6, 7)).unwrap();
     mirror.lose(5, 4);
     let turn = mirror.turn();
     assert_eq!((turn.began, turn.ended), (5, 4), "what was lost is known in number");
@@ -345,6 +351,11 @@ proptest! {
             world.walk(3);
         }
         world.check();
+        // What began is there, or is kept beside what is.
+        let turn = world.mirror.turn();
+        let is_new = |(_, reading, _): &(Flow, Reading, Option<u64>)| reading.is_new;
+        let new = rows(&world.mirror, turn.number).iter().filter(|row| is_new(row)).count();
+        prop_assert_eq!(turn.began, (new + turn.passed.len()) as u64);
     }
 }
 

@@ -57,8 +57,14 @@ fn played(
     let desk = begin(walk, &app, &signs, &sender);
     thread::spawn(move || act(sender));
     let understand = |_: &str| Err("wrong".to_owned());
-    let stage =
-        Stage { news, desk, signs: Arc::clone(&signs), understand: &understand, is_plain: false };
+    let stage = Stage {
+        news,
+        desk,
+        signs: Arc::clone(&signs),
+        wish: Arc::default(),
+        understand: &understand,
+        is_plain: false,
+    };
     let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
     let outcome = play(&mut terminal, &mut app, &stage);
     signs.stop.store(true, Relaxed);
@@ -111,7 +117,7 @@ fn a_signal_leaves_and_what_ends_the_walks_is_said() {
 #[test]
 #[ignore = "the next test starts it, on a terminal"]
 fn panics_on_a_terminal() {
-    let _ = run(Broken, App::default(), &|_| Ok(None), true);
+    let _ = run((Broken, None), App::default(), &|_| Ok(None), true);
 }
 
 #[test]

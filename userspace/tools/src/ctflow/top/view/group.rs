@@ -22,6 +22,10 @@ pub(super) fn lines(app: &mut App, picture: &Picture, width: usize, room: usize)
         true => format!("exact: {number} groups, room for {}", count(COUNTERS as u64)),
         false => format!("top of about {number} groups, +- at most"),
     };
+    let how = match groups.unnamed {
+        0 => how,
+        unnamed => format!("{how}; {} new in none", count(unnamed)),
+    };
     let mut out = vec![title(&format!("groups by {name} (g)"), &how, width)];
     let by = app.settings.groups_by.name();
     out.push(Line::new(Look::Title, header(&name, by, width)));

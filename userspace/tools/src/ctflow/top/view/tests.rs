@@ -1,6 +1,7 @@
 //! Screens as text: `UPDATE=1 cargo test -p ctflow-tools golden` rewrites them.
 
 use super::*;
+use crate::ctflow::top::answer::Answer;
 use crate::ctflow::top::arrange::{Arranger, Settings};
 use crate::ctflow::top::keys::Key;
 use crate::ctflow::top::meter::{Churn, Reading};
@@ -14,6 +15,7 @@ use ctnetlink::{Flow, Tuple};
 use proptest::prelude::*;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use serde_json::json;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -294,7 +296,16 @@ fn golden_mirror() {
     golden("mirror-80x24.txt", &drawn(&mut mirrored(false), 80, 24));
     let mut wide = mirrored(true);
     (wide.has_detail, wide.flow_at) = (true, 4);
+    let key = wide.wish().expect("a daemon can be asked").flow.key();
+    let peers =
+        json!([{"peer": "r2", "state": "acked"}, {"peer": "r3", "state": "queued", "waits_ms": 3}]);
+    let answer = json!({"flow": {}, "replication": peers, "doubts": ["silent"]});
+    wide.answer = Some(Answer::new(key, &answer));
     golden("mirror-132x40.txt", &drawn(&mut wide, 132, 40));
+    let line = "\nreplication: r2: acknowledged; r3: waits to be sent for 3 ms\n";
+    assert!(drawn(&mut wide, 80, 24).contains(line));
+    wide.flow_at = 5;
+    assert!(!drawn(&mut wide, 132, 40).contains("replication"), "it was another flow");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{S, STEP, World, flow};
 use crate::peer::v2::session::PeerStanding;
-use crate::{Input, Origin, Stamp};
+use crate::{Input, Origin, Reach, Stamp};
 use core::time::Duration;
 use ctnetlink::Change;
 use std::collections::BTreeMap;
@@ -108,4 +108,33 @@ fn r15_1_who_is_behind_by_less_than_a_second_is_ready_without_a_comparison() {
     }
     let now = world.now;
     assert!(!world.at(1).engine.standing(now).remote_exact);
+}
+
+/// How far the news of a flow has come from node 0 to node 1, and how long that has waited.
+fn reach(world: &World, number: u16) -> (Reach, Option<Duration>) {
+    let engine = &world.nodes[0].as_ref().unwrap().engine;
+    let all = engine.reach(&flow(number, 3).key(), world.now);
+    assert_eq!(all.len(), 1, "{all:?}");
+    (all[0].reach, all[0].waits)
+}
+
+#[test]
+fn how_far_a_flow_has_come_is_known_of_each_peer() {
+    let mut world = World::new(2);
+    world.kernel(0, Change::New, flow(1, 3));
+    world.kernel(1, Change::New, flow(2, 3));
+    world.run(S(3));
+    assert_eq!(reach(&world, 1), (Reach::Acked, None));
+    assert_eq!(reach(&world, 2).0, Reach::Theirs);
+    assert_eq!(reach(&world, 3).0, Reach::Untold, "there is none");
+    world.cut = true;
+    event(&mut world, 4, MS(0));
+    assert_eq!(reach(&world, 4), (Reach::Queued, Some(MS(0))));
+    world.run(MS(300));
+    let (sent, waits) = reach(&world, 4);
+    assert_eq!(sent, Reach::Sent);
+    assert!(waits.is_some_and(|waits| waits >= MS(250)), "{waits:?}");
+    world.cut = false;
+    world.run(S(2));
+    assert_eq!(reach(&world, 4), (Reach::Acked, None));
 }

@@ -18,7 +18,7 @@ fn carry(world: &mut World, mtu: usize) {
     world.carries = mtu - 28 - SEAL_LEN;
 }
 
-fn tell(world: &mut World, numbers: core::ops::Range<u16>) {
+fn send_flows(world: &mut World, numbers: core::ops::Range<u16>) {
     for number in numbers {
         world.kernel(0, Change::New, flow(number, 3));
     }
@@ -41,7 +41,7 @@ fn each_size_is_found_and_flows_go_in_datagrams_of_it() {
             world.loses = loses;
             world.run(S(8));
             assert_eq!(known(&world), [wanted; 2], "{mtu}");
-            tell(&mut world, 1_000..4_000);
+            send_flows(&mut world, 1_000..4_000);
             let (mut longest, mut full) = (0, 0);
             for _ in 0..600 {
                 world.run(super::STEP);
@@ -64,12 +64,12 @@ fn a_path_that_shrinks_is_noticed_in_a_transfer_and_one_that_grows_in_ten_minute
         let mut world = world(9_000);
         world.run(S(3));
         carry(&mut world, 1_500);
-        tell(&mut world, 1_000..1_000 + bulk);
+        send_flows(&mut world, 1_000..1_000 + bulk);
         world.run(S(15));
         world.assert_equal("it shrank");
         assert_eq!(known(&world)[0], 1_472, "{bulk}");
-        let told = |at| matches!(at, &(0, Event::PathLength { len: 1_472, .. }));
-        assert!(world.heard.iter().any(told), "{:?}", world.heard);
+        let is_reported = |at| matches!(at, &(0, Event::PathLength { len: 1_472, .. }));
+        assert!(world.heard.iter().any(is_reported), "{:?}", world.heard);
         carry(&mut world, 9_000);
         world.run(SEARCH_EVERY.checked_div(2).unwrap());
         assert_eq!(known(&world)[0], 1_472);
@@ -97,7 +97,7 @@ fn an_interface_that_takes_less_is_heeded_at_once() {
 #[test]
 fn probes_that_are_lost_are_no_congestion() {
     let mut world = world(1_280);
-    tell(&mut world, 1_000..3_000);
+    send_flows(&mut world, 1_000..3_000);
     world.run(S(8));
     let counts = |world: &World| {
         let node = world.nodes[0].as_ref().unwrap();

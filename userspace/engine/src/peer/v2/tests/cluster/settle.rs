@@ -18,7 +18,7 @@ fn world() -> World {
 }
 
 /// Records that node 0 sent node 1, and flows of it that node 1 holds.
-fn told(world: &World) -> (u64, u32) {
+fn sent_and_held(world: &World) -> (u64, u32) {
     let standing = |at: usize| {
         let engine = &world.nodes[at].as_ref().unwrap().engine;
         engine.peer_standings(world.now).nth(peer_of(at, 1 - at).index()).unwrap()
@@ -29,19 +29,19 @@ fn told(world: &World) -> (u64, u32) {
 #[test]
 fn the_first_states_of_a_flow_are_told_as_one() {
     let mut world = world();
-    let (before, _) = told(&world);
+    let (before, _) = sent_and_held(&world);
     for state in [1, 2, 3] {
         let change = if state == 1 { Change::New } else { Change::Update };
         (1_000..1_020).for_each(|n| world.kernel(0, change, flow(n, state)));
         world.run(4 * STEP);
     }
-    assert_eq!(told(&world), (before, 0), "60 ms after the first");
+    assert_eq!(sent_and_held(&world), (before, 0), "60 ms after the first");
     world.run(Duration::from_millis(100));
-    assert_eq!(told(&world), (before + 20, 20), "each is told once");
+    assert_eq!(sent_and_held(&world), (before + 20, 20), "each is told once");
     // From then on changes are sent at once.
     world.kernel(0, Change::Update, flow(1_000, 4));
     world.run(4 * STEP);
-    assert_eq!(told(&world), (before + 21, 20));
+    assert_eq!(sent_and_held(&world), (before + 21, 20));
     world.run(S(3));
     world.assert_equal("settled");
 }
@@ -49,15 +49,15 @@ fn the_first_states_of_a_flow_are_told_as_one() {
 #[test]
 fn of_a_flow_that_ends_before_nothing_is_told() {
     let mut world = world();
-    let (before, _) = told(&world);
+    let (before, _) = sent_and_held(&world);
     (1_000..1_020).for_each(|n| world.kernel(0, Change::New, flow(n, 1)));
     world.run(4 * STEP);
     (1_000..1_019).for_each(|n| world.kernel(0, Change::Destroy, flow(n, 1)));
     world.run(S(3));
-    assert_eq!(told(&world), (before + 1, 1), "one lives");
+    assert_eq!(sent_and_held(&world), (before + 1, 1), "one lives");
     // The slots are free, and what begins in them settles as well.
     (2_000..2_019).for_each(|n| world.kernel(0, Change::New, flow(n, 1)));
     world.run(S(3));
     world.assert_equal("others began");
-    assert_eq!(told(&world), (before + 20, 20));
+    assert_eq!(sent_and_held(&world), (before + 20, 20));
 }

@@ -72,7 +72,15 @@ impl World {
                 Engine::new(Config { cluster, share, expectations, ..Config::default() }, self.now);
             let mine = kernel.iter().filter(|(_, flow)| share.holds(&flow.key()));
             let kernel = mine.map(|(number, flow)| (*number, flow.clone())).collect();
-            Node { engine, incarnation, kernel, expects: BTreeMap::new(), last_id: 1_000 }
+            Node {
+                engine,
+                incarnation,
+                kernel,
+                expects: BTreeMap::new(),
+                last_id: 1_000,
+                late: Duration::ZERO,
+                events: Vec::new(),
+            }
         };
         self.nodes[at] = (0..shards).map(shard).collect();
         for other in (0..self.nodes.len()).filter(|other| *other != at) {
