@@ -62,7 +62,7 @@ pub(crate) const LIMITS: [Limit; 11] = [
     },
     Limit {
         name: "another address",
-        reason: "messages name no sender, so a node whose address has changed cannot be told from another node: nobody reports \
+        reason: "messages name no sender, so a node whose address has changed cannot be told from another node: no peer reports \
                  the ends of what came from the old address",
         says: "not complete or not exact, until the external cache is flushed and everything requested",
         applies: |cluster, node| {

@@ -157,7 +157,7 @@ impl Link {
         self.moves > 0
     }
 
-    /// Whether the sender has spoken from its old address so lately that nobody can miss that yet.
+    /// Whether the sender has spoken from its old address so lately that no node can miss that yet.
     pub(crate) fn has_just_moved(&self, now: Instant) -> bool {
         self.has_moved() && now.since(self.moved) < MISSED
     }

@@ -301,8 +301,8 @@ impl Peers {
     }
 
     /// Peers that fell silent before one that speaks was met; who speaks is never silent for longer than `silence`.
-    /// Either may be a node of its own, or both are one node whose address changed: then nobody reports the ends of the
-    /// flows that came from the old address.
+    /// Either may be a node of its own, or both are one node whose address changed: then no peer reports the ends of
+    /// the flows that came from the old address.
     pub fn left_behind(&self, now: Instant, silence: Duration) -> impl Iterator<Item = PeerId> {
         let heard = self.iter().filter_map(|(id, peer)| Some((id, peer, peer.tracker.heard_at()?)));
         let speaks = move |at: Instant| now.since(at) <= silence;
