@@ -374,6 +374,11 @@ impl Cluster {
             kernel.events_off = !kernel.events_off;
             self.trace.say(self.now, node, format_args!("events off: {}", kernel.events_off));
         }
+        if self.profile.moves > 0 && self.rng.chance(self.profile.moves) {
+            self.trace.say(self.now, node, format_args!("another address"));
+            let now = self.now;
+            self.links[node].change_address(now);
+        }
         if self.profile.adapts > 0 && self.nodes[node].up && self.rng.chance(self.profile.adapts) {
             self.change_source(node)?;
         }

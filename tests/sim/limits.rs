@@ -20,7 +20,7 @@ pub(crate) struct Limit {
 }
 
 /// All of them.
-pub(crate) const LIMITS: [Limit; 10] = [
+pub(crate) const LIMITS: [Limit; 11] = [
     Limit {
         name: "straight into the kernel",
         reason: "flows in the kernel carry no sign of who sent them, so no node can take away those whose ends were lost",
@@ -59,6 +59,15 @@ pub(crate) const LIMITS: [Limit; 10] = [
                  peer ended before this one began looks like a flow of this node's of which nothing is heard",
         says: "not exact, until all flows that were there have been heard of or have ended",
         applies: |cluster, node| may_have_written(cluster, node),
+    },
+    Limit {
+        name: "another address",
+        reason: "messages name no sender, so a node whose address has changed cannot be told from another node: no peer reports \
+                 the ends of what came from the old address",
+        says: "not complete or not exact, until the external cache is flushed and everything requested",
+        applies: |cluster, node| {
+            cluster.heard_by(node).into_iter().any(|from| cluster.links[from].has_moved())
+        },
     },
     Limit {
         name: "forged",

@@ -172,6 +172,10 @@ worlds! {
         prefilled: true;
     alarm_tight_and_room_again, ALL, truths::sure, rules: Rules::Alarm, tight: true, room_again: true,
         prefilled: true;
+    addresses_change, ALL, truths::sure, moves: 10, restarts: 10, prefilled: true,
+        network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
+    ftfw_addresses_change, ALL, truths::sure, rules: Rules::Ftfw, moves: 10, prefilled: true,
+        network: Faults { lose: 50, duplicate: 50, ..Faults::default() };
     ftfw_outages, ALL, truths::sure, rules: Rules::Ftfw, outages: true, prefilled: true;
     ftfw_disasters, ALL, truths::sure, rules: Rules::Ftfw, restarts: 15, disasters: true, prefilled: true;
     disasters, ALL, truths::sure, restarts: 15, disasters: true, prefilled: true, asks: true;

@@ -13,7 +13,11 @@ use common::Instant;
 use engine::Sender;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
+use std::time::Duration;
 use wire::sync::v1::{self, Flags, Message, Messages};
+
+/// After that, a node that sends ALIVE every second is missed at the address that it had.
+const MISSED: Duration = Duration::from_millis(1_500);
 
 /// How unkind the link is; chances in a thousand.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,6 +88,9 @@ pub(crate) struct Link {
     pub(crate) greeted: Option<Instant>,
     /// Messages sent, in all lives.
     sent: u64,
+    /// How often the sender's address has changed, and when it did last.
+    moves: u8,
+    moved: Instant,
 }
 
 /// One direction between two nodes.
@@ -117,7 +124,16 @@ impl Link {
             last_arrival: 0,
         };
         let paths = topology.reached(from, nodes).into_iter().map(path).collect();
-        Self { paths, from, life: 0, next_seq: None, greeted: None, sent: 0 }
+        Self {
+            paths,
+            from,
+            life: 0,
+            next_seq: None,
+            greeted: None,
+            sent: 0,
+            moves: 0,
+            moved: Instant(0),
+        }
     }
 
     /// The sender restarts: its numbers may, too.
@@ -125,6 +141,25 @@ impl Link {
         self.life += 1;
         self.next_seq = None;
         self.greeted = None;
+    }
+
+    /// The sender's address changes.
+    pub(crate) fn change_address(&mut self, now: Instant) {
+        (self.moves, self.moved) = (self.moves.saturating_add(1), now);
+        for path in &mut self.paths {
+            let addr = Ipv4Addr::new(10, 0, self.moves, 1 + self.from as u8);
+            path.sender.addr = IpAddr::V4(addr);
+        }
+    }
+
+    /// Whether the sender has had another address before.
+    pub(crate) const fn has_moved(&self) -> bool {
+        self.moves > 0
+    }
+
+    /// Whether the sender has spoken from its old address so lately that no node can miss that yet.
+    pub(crate) fn has_just_moved(&self, now: Instant) -> bool {
+        self.has_moved() && now.since(self.moved) < MISSED
     }
 
     /// Whether the sender has spoken in this life.

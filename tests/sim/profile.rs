@@ -64,6 +64,8 @@ pub(crate) struct Profile {
     pub(crate) commands: u32,
     /// Restarts in a thousand steps.
     pub(crate) restarts: u32,
+    /// A node's address changes: times in a thousand steps.
+    pub(crate) moves: u32,
     /// `nf_conntrack_events` is switched off and on again: times in a thousand steps.
     pub(crate) switches: u32,
     /// Tap and hook take turns, so often in a thousand steps.
@@ -119,6 +121,7 @@ impl Profile {
             hostile: 0,
             commands: 0,
             restarts: 0,
+            moves: 0,
             overruns: false,
             switches: 0,
             adapts: 0,

@@ -39,7 +39,8 @@ impl Cluster {
             let ready = standing.is_some_and(|s| s.local_loaded && !s.in_bulk && !s.committing);
             let ledger = self.ledger(from, n);
             let heard = ledger.is_heard() && !ledger.forged && self.links[from].has_spoken();
-            ready && heard && self.is_settled(from) && self.is_in_sight(from)
+            let missed = !self.links[from].has_just_moved(self.now);
+            ready && heard && missed && self.is_settled(from) && self.is_in_sight(from)
         };
         self.heard_by(n).into_iter().all(known) && !self.agenda.values().any(to_it)
     }

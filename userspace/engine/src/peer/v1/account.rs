@@ -257,9 +257,9 @@ impl V1 {
             let here = peer.is_quiet(nacks) && !peer.waits_for_missing();
             exact &= believed && here && peer.whole.is_exact(hole);
         }
-        exact &= !self.peers.left_behind(now).any(|id| node.remote.holds_of(id));
         // A peer that is there has sent something by then; of a node that was not heard yet, nothing is known.
         let all = node.config.replication.alive_after + limit::ALIVE_LATE;
+        exact &= !self.peers.left_behind(now, all).any(|id| node.remote.holds_of(id));
         (complete && now.since(self.began) >= all, exact)
     }
 }

@@ -17,6 +17,7 @@ use crate::input::Sender;
 use crate::message_id::PeerId;
 use alloc::vec::Vec;
 use common::Instant;
+use core::time::Duration;
 
 /// One node that was heard.
 #[derive(Debug)]
@@ -278,7 +279,7 @@ impl Peers {
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
+    pub fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> + Clone {
         self.all.iter().enumerate().map(|(at, peer)| (PeerId::at(at), peer))
     }
 
@@ -299,14 +300,17 @@ impl Peers {
         self.iter().filter(move |(_, peer)| nobody || peer.is_here(now))
     }
 
-    /// Peers that fell silent before one that is there was met. Either may be a node of its own, or both are one node
-    /// whose address changed: then nobody reports the ends of the flows that came from the old address.
-    pub fn left_behind(&self, now: Instant) -> impl Iterator<Item = PeerId> {
-        let newest = self.all.iter().filter(|peer| peer.is_here(now)).map(|peer| peer.met).max();
-        self.iter().filter_map(move |(id, peer)| {
-            let silent = !peer.is_here(now) && peer.tracker.heard_at() <= newest;
-            silent.then_some(id)
-        })
+    /// Peers that fell silent before one that speaks was met; who speaks is never silent for longer than `silence`.
+    /// Either may be a node of its own, or both are one node whose address changed: then no peer reports the ends of
+    /// the flows that came from the old address.
+    pub fn left_behind(&self, now: Instant, silence: Duration) -> impl Iterator<Item = PeerId> {
+        let heard = self.iter().filter_map(|(id, peer)| Some((id, peer, peer.tracker.heard_at()?)));
+        let speaks = move |at: Instant| now.since(at) <= silence;
+        let newest = heard.clone().filter(|heard| speaks(heard.2)).map(|heard| heard.1.met).max();
+        // What was under way still comes from the old address when the new one speaks already.
+        let newest = newest.map(|met| met + limit::LATE_TIME);
+        let before = move |at: Instant| newest.is_some_and(|newest| at <= newest);
+        heard.filter(move |heard| !speaks(heard.2) && before(heard.2)).map(|heard| heard.0)
     }
 
     /// Whether lost messages are sent again: where messages are acknowledged, and one peer does so. Version 1 does not
