@@ -1,4 +1,4 @@
-//! Seals and opens for a shard: the first shard makes the handshakes of all, the others follow the states that it sends.
+//! Seals and opens for a shard: the first shard makes the handshakes of all, the others follow the states it sends.
 //!
 //! ```text
 //!   shard 0: Lead --PeerState--> queue of shard 1 --> Follower
