@@ -326,7 +326,7 @@ impl Supervisor {
                 self.phase = Phase::Filling(filling, Filled::Reload { refused });
             }
             (Step::Filled, Phase::Filling(_, Filled::Start(readiness))) => {
-                self.announce(readiness)?
+                self.announce(readiness)?;
             }
             (Step::Filled, Phase::Filling(_, Filled::Reload { refused })) => {
                 self.ask_peer();

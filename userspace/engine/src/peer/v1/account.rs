@@ -3,7 +3,7 @@
 use super::ftfw::Ftfw;
 use super::session::{Arrival, V1};
 use super::whole::Finding;
-use super::{Step, counted};
+use super::{Peer, Step, counted};
 use crate::config::{Mode, limit};
 use crate::flows::exactness::Exactness;
 use crate::message_id::{MessageId, PeerId};
@@ -167,13 +167,27 @@ impl V1 {
     }
 
     /// Repeats the request to peers whose messages could not be kept, when there is room, and to peers that were
-    /// asked too soon after they started.
+    /// asked too soon after they started; asks a peer that came when another fell silent, which may have been itself.
     pub(super) fn ask_in_time(&mut self, node: &mut Node, now: Instant) {
         if !node.config.replication.mode.converses() {
             return;
         }
+        self.ask_successor(node, now);
         let due: Vec<_> = self.to_ask(node).filter(|(_, due)| *due <= now).collect();
         due.into_iter().for_each(|(id, _)| self.ask(now, id));
+    }
+
+    /// Asks for what is held of silent peers: the peers that speak name the flows that are theirs.
+    fn ask_successor(&mut self, node: &Node, now: Instant) {
+        let silence = node.config.replication.alive_after + limit::ALIVE_LATE;
+        let unasked = |peer: &Peer| peer.whole.asked_at().is_none() && !peer.whole.is_complete();
+        if !self.peers.left_behind(now, silence).any(|id| node.remote.holds_of(id)) {
+            return;
+        }
+        let newest = self.peers.present(now).filter(|(_, peer)| unasked(peer)).last();
+        if let Some((id, _)) = newest.filter(|(_, peer)| peer.whole.may_ask(now)) {
+            self.ask(now, id);
+        }
     }
 
     /// When to ask a peer again.

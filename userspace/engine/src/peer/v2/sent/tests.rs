@@ -131,7 +131,7 @@ fn stable_is_what_everything_up_to_was_acknowledged() {
     ack(&mut sent, &mut rate, 3..=3);
     assert_eq!((is_stable(&sent, &lost), sent.settled()), (2, 2));
     sent.on_timeout(ms(9_000), models(&mut rate, &mut Path::new(ms(0))), |carried| {
-        lost.push(carried)
+        lost.push(carried);
     });
     assert_eq!((is_stable(&sent, &lost), sent.settled(), sent.is_idle()), (2, 4, true));
     // What was lost has changed since: it is sent from the ledger's tail.
