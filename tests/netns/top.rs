@@ -381,13 +381,15 @@ fn it_ends_with_its_terminal() {
     }
 }
 
-/// The daemon's own binary carries nothing that draws on terminals.
+/// No program but `ctflow` carries what draws on terminals: the bill of materials of the other package says so, too.
 #[test]
-fn the_daemon_holds_no_screen() {
+fn only_ctflow_holds_a_screen() {
     let holds = |program: &Path| {
         let names = run("nm", &["-C", &program.display().to_string()]);
         ["ratatui", "crossterm"].map(|name| names.contains(name))
     };
-    assert_eq!(holds(&Brand::Ours.program()), [false; 2]);
+    for other in ["conntrack", "conntrackd", "nfct"] {
+        assert_eq!(holds(&program().with_file_name(other)), [false; 2], "{other}");
+    }
     assert_eq!(holds(&program()), [true; 2]);
 }

@@ -53,8 +53,13 @@ fn each_fault_fires_its_alert_and_no_other_critical_one_and_resolves() {
             nodes.signal_a(Signal::HUP);
         },
     );
-    // The other node receives nothing meanwhile.
-    watch.fault(&["CtflowDown"], &["CtflowPeerSilent"], || nodes.kill_b(), || nodes.start_b());
+    // The other node receives nothing meanwhile, and sends.
+    watch.fault(
+        &["CtflowDown"],
+        &["CtflowPeerSilent", "CtflowSyncOneWay"],
+        || nodes.kill_b(),
+        || nodes.start_b(),
+    );
     watch.fault(
         &["CtflowNoLink", "CtflowLinkDown", "CtflowPeerSilent"],
         &["CtflowSyncOneWay"],

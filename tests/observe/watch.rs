@@ -168,7 +168,7 @@ fn within_patience(mut holds: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// The rules with times that suit a test: what must last, lasts three seconds; a daemon that does not answer, fifteen,
+/// The rules with times that suit a test: what must last, lasts three seconds; a daemon that does not answer, ten,
 /// because a busy machine misses several scrapes in a row. Rates are those of eight seconds. Comparisons with yesterday
 /// stay.
 fn shortened(rules: &str) -> String {
@@ -177,7 +177,7 @@ fn shortened(rules: &str) -> String {
         alert = str::trim_start(line).strip_prefix("- alert: ").unwrap_or(alert);
         let short = match line.trim_start().strip_prefix("for: ") {
             Some("0m") | None => line.to_owned(),
-            Some(long) => line.replace(long, if alert == "CtflowDown" { "15s" } else { "3s" }),
+            Some(long) => line.replace(long, if alert == "CtflowDown" { "10s" } else { "3s" }),
         };
         short.replace("[5m]", "[8s]").replace("[10m]", "[8s]") + "\n"
     };

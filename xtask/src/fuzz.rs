@@ -27,9 +27,9 @@ pub(crate) struct Options {
     keep: usize,
 }
 
-const TARGETS: [&str; 15] = [
+const TARGETS: [&str; 17] = [
     "sync", "sync_v2", "conf", "control", "netlink", "engine", "argv", "lines", "print", "nfct",
-    "policy", "helper", "filter", "feed", "secure",
+    "policy", "helper", "filter", "feed", "follow", "http", "secure",
 ];
 
 /// What libFuzzer wants of the compiler. `-Cpasses` is stable; only the sanitizers are not.
@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn compile(target: &str) -> Result<PathBuf> {
     step(&format!("fuzz: building {target}"));
     let name = format!("fuzz-{target}");
-    let host = host()?;
+    let host = shell::host()?;
     let mut cargo = shell::cargo("build");
     cargo.args(["--package", "fuzz", "--features", "grow", "--profile", "fuzz"]);
     // With a target, build scripts and macros stay without instrumentation.
@@ -71,13 +71,6 @@ fn compile(target: &str) -> Result<PathBuf> {
     cargo.env("CARGO_ENCODED_RUSTFLAGS", INSTRUMENTATION.join("\x1f")).env_remove("RUSTFLAGS");
     shell::run(&mut cargo)?;
     Ok(repo::target().join("fuzz").join(host).join("fuzz").join(name))
-}
-
-/// The target triple of this machine.
-fn host() -> Result<String> {
-    let text = shell::output(Command::new("rustc").arg("-vV"))?;
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc -vV names no host")?.to_owned())
 }
 
 fn fuzzer(program: &Path, found: &Path) -> Command {

@@ -3,20 +3,21 @@
 //! ```text
 //!   target/PROFILE: ctflow conntrack conntrackd nfct --strip--\
 //!   docs/man, contrib --gzip -n, templates ---------------------+--> a tree --dpkg-deb--> NAME_VERSION_ARCH.deb
-//!   cargo metadata --licences of all crates, bill of materials--/
+//!   cargo tree --licences of the crates, bill of materials-----/
 //! ```
 //!
 //! The same programs make the same packages, byte for byte, wherever, whenever and by whomever they are made: times are
 //! that of the commit, owners are root, modes do not follow the umask. cargo-deb would build for minutes first and can
 //! take one package from one crate; these are two from one, with files from all over the repository.
 
+mod bill;
 pub(crate) mod test;
 
 use crate::build;
 use crate::repo;
 use crate::shell::{self, step};
 use anyhow::{Context as _, Result, ensure};
-use std::collections::BTreeMap;
+use bill::Bill;
 use std::env;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -25,8 +26,8 @@ use std::process::Command;
 
 /// Make the Debian packages `ctflow` and `ctflow-conntrack-tools` in target/package.
 ///
-/// Builds optimised programs first, whose paths do not show where they were built. With cargo-cyclonedx on PATH the
-/// packages carry a bill of materials (sbom.cdx.json).
+/// Builds optimised programs first, whose paths do not show where they were built. Each package carries a bill of
+/// materials in CycloneDX's form (sbom.cdx.json): the crates in its programs, and in the eBPF object that they carry.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Pack debug programs: quick, for tests of the packages themselves
@@ -45,6 +46,8 @@ struct Package {
     name: &'static str,
     /// Programs, by their folder.
     programs: &'static [(&'static str, &'static str)],
+    /// Direct dependencies of ctflow-tools that none of these programs calls (`tests/netns/top.rs` checks that).
+    without: &'static [&'static str],
     /// Files of the repository, and where they go. Those that end in `.gz` are compressed.
     files: &'static [(&'static str, &'static str)],
     /// Files and whole folders of the repository to copy from, and where they go below `usr/share/ctflow`.
@@ -59,6 +62,7 @@ const PACKAGES: [Package; 2] = [
     Package {
         name: "ctflow",
         programs: &[("ctflow", "usr/bin")],
+        without: &[],
         files: &[
             ("docs/man/ctflow.8", "usr/share/man/man8/ctflow.8.gz"),
             ("contrib/completions/ctflow.bash", "usr/share/bash-completion/completions/ctflow"),
@@ -90,6 +94,7 @@ const PACKAGES: [Package; 2] = [
     Package {
         name: "ctflow-conntrack-tools",
         programs: &[("conntrack", "usr/sbin"), ("conntrackd", "usr/sbin"), ("nfct", "usr/sbin")],
+        without: &["crossterm", "ratatui"],
         files: &[
             ("docs/man/conntrack.8", "usr/share/man/man8/conntrack.8.gz"),
             ("docs/man/conntrackd.8", "usr/share/man/man8/conntrackd.8.gz"),
@@ -164,13 +169,10 @@ struct Words {
     /// Seconds since 1970: the time of the commit, or what `SOURCE_DATE_EPOCH` says.
     epoch: String,
     conf_md5: String,
-    copyright: String,
-    materials: Option<String>,
 }
 
 impl Words {
     fn gather() -> Result<Self> {
-        let metadata = metadata()?;
         let mut git = Command::new("git");
         git.args(["log", "-1", "--format=%ct"]).current_dir(repo::root());
         let epoch = match env::var("SOURCE_DATE_EPOCH") {
@@ -185,8 +187,6 @@ impl Words {
                 .to_owned(),
             epoch,
             conf_md5: md5.split(' ').next().unwrap_or_default().to_owned(),
-            copyright: copyright(&metadata)?,
-            materials: materials()?,
         })
     }
 
@@ -216,13 +216,12 @@ fn pack(package: &Package, programs: &Path, out: &Path, words: &Words) -> Result
     let doc = format!("usr/share/doc/{name}");
     let overrides = format!("{DEBIAN}/{name}/lintian-overrides");
     tree.file(&overrides, &format!("usr/share/lintian/overrides/{name}"))?;
-    tree.text(&format!("{doc}/copyright"), &words.copyright)?;
+    let bill = Bill::of(package.without)?;
+    tree.text(&format!("{doc}/copyright"), &copyright(&bill)?)?;
     let changelog = fs::read_to_string(repo::root().join(DEBIAN).join("changelog"))?;
     let changelog = words.fill(&changelog).replacen("ctflow", name, 1);
     tree.compressed(&format!("{doc}/changelog.gz"), changelog.as_bytes())?;
-    if let Some(materials) = &words.materials {
-        tree.compressed(&format!("{doc}/sbom.cdx.json.gz"), materials.as_bytes())?;
-    }
+    tree.compressed(&format!("{doc}/sbom.cdx.json.gz"), bill.text(name)?.as_bytes())?;
     tree.control(package, &packed)?;
     let deb = out.join(format!("{name}_{}_{}.deb", words.version, words.arch));
     let mut command = Command::new("dpkg-deb");
@@ -378,23 +377,10 @@ fn kibibytes(root: &Path) -> Result<u64> {
     sizes.sum::<Result<u64>>()
 }
 
-fn metadata() -> Result<serde_json::Value> {
-    let text = shell::output(shell::cargo("metadata").args(["--format-version", "1", "--locked"]))?;
-    serde_json::from_str(&text).context("cargo metadata")
-}
-
 /// `copyright` in Debian's form, with the licence of each crate from elsewhere.
-fn copyright(metadata: &serde_json::Value) -> Result<String> {
-    let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
-    let mut by_licence = BTreeMap::<&str, Vec<String>>::new();
-    for package in packages.iter().filter(|package| !package["source"].is_null()) {
-        let licence = package["license"].as_str().unwrap_or("see its licence file");
-        let name = format!("{} {}", package["name"], package["version"]).replace('"', "");
-        by_licence.entry(licence).or_default().push(name);
-    }
+fn copyright(bill: &Bill) -> Result<String> {
     let mut crates = String::new();
-    for (licence, mut names) in by_licence {
-        names.sort();
+    for (licence, names) in bill.by_licence() {
         crates += &format!(" {licence}:\n");
         names.iter().for_each(|name| crates += &format!("  {name}\n"));
     }
@@ -410,50 +396,10 @@ fn copyright(metadata: &serde_json::Value) -> Result<String> {
          Files: *\n\
          Copyright: 2026 The ctflow developers\n\
          License: MIT or Apache-2.0\n\
-         Comment: The eBPF programs inside are under GPL-2 or MIT. The programs hold crates of others,\n \
-         of which the build takes those it needs, under these licences:\n{crates}\n\
+         Comment: The eBPF programs inside are under GPL-2 or MIT. The programs hold crates of others\n \
+         under these licences:\n{crates}\n\
          License: MIT\n{mit}\n\
          License: Apache-2.0\n \
          On Debian systems the text is in /usr/share/common-licenses/Apache-2.0.\n"
     ))
-}
-
-/// The bill of materials of the programs, by cargo-cyclonedx if it is there. What differs from run to run is left out.
-fn materials() -> Result<Option<String>> {
-    if shell::find("cargo-cyclonedx").is_none() {
-        println!(
-            "package: no bill of materials: `cargo install --locked cargo-cyclonedx` brings what makes it"
-        );
-        return Ok(None);
-    }
-    const NAME: &str = "sbom.cdx";
-    let mut cargo = shell::cargo("cyclonedx");
-    cargo.args(["--format", "json", "--override-filename", NAME, "--quiet"]);
-    cargo.args(["--manifest-path", "userspace/tools/Cargo.toml"]);
-    shell::output(&mut cargo)?;
-    let mut text = None;
-    // It writes one beside each manifest.
-    for manifest in metadata()?["packages"].as_array().into_iter().flatten() {
-        if !manifest["source"].is_null() {
-            continue;
-        }
-        let manifest = Path::new(manifest["manifest_path"].as_str().unwrap_or_default());
-        let path = manifest.with_file_name(format!("{NAME}.json"));
-        if let Ok(found) = fs::read_to_string(&path) {
-            fs::remove_file(&path)?;
-            if manifest.ends_with("userspace/tools/Cargo.toml") {
-                text = Some(found);
-            }
-        }
-    }
-    let mut bill: serde_json::Value = serde_json::from_str(&text.context("there is no bill")?)?;
-    if let Some(bill) = bill.as_object_mut() {
-        bill.remove("serialNumber");
-    }
-    if let Some(metadata) = bill["metadata"].as_object_mut() {
-        metadata.remove("timestamp");
-    }
-    // Paths of this machine are in the identifiers of our own crates.
-    let text = serde_json::to_string_pretty(&bill)?;
-    Ok(Some(text.replace(&repo::root().display().to_string(), "/usr/src/ctflow") + "\n"))
 }

@@ -21,6 +21,8 @@ mod nfct;
 mod helper;
 mod filter;
 mod feed;
+mod follow;
+mod http;
 mod secure;
 
 pub use argv::{argv, lines};
@@ -29,7 +31,9 @@ pub use control::control;
 pub use engine::engine;
 pub use feed::feed;
 pub use filter::filter;
+pub use follow::follow;
 pub use helper::helper;
+pub use http::http;
 pub use netlink::netlink;
 pub use nfct::{nfct, policy};
 pub use print::print;
@@ -41,7 +45,7 @@ pub use sync_v2::sync_v2;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is the name of its corpus too.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("sync", sync),
     ("sync_v2", sync_v2),
     ("conf", conf),
@@ -56,5 +60,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("helper", helper),
     ("filter", filter),
     ("feed", feed),
+    ("follow", follow),
+    ("http", http),
     ("secure", secure),
 ];

@@ -118,3 +118,13 @@ fn the_corpus_of_secure_is_survived() {
 fn the_corpus_of_feed_is_survived() {
     replay("feed");
 }
+
+#[test]
+fn the_corpus_of_follow_is_survived() {
+    replay("follow");
+}
+
+#[test]
+fn the_corpus_of_http_is_survived() {
+    replay("http");
+}

@@ -67,11 +67,9 @@ pub struct ReplicaCounters {
     pub send_too_large: u64,
     /// Messages not sent because the queue was full.
     pub send_no_space: u64,
-    /// Messages dropped that were not acknowledged, because too many waited for that.
-    pub resend_no_space: u64,
-    /// Ends of flows that the peer never received: living flows needed their room, or too many waited for a bulk
-    /// transfer.
-    pub ends_unsent: u64,
+    /// Ends of flows that the peer never received, because living flows needed their room in the table. The peer is
+    /// owed a bulk transfer. Ends that wait for one and are too many are counted by their queue (`unheard_ends`).
+    pub ends_untold: u64,
     /// ACKs and NACKs of numbers that were never given.
     pub absurd_ranges: u64,
     /// Datagrams held back because their numbers lay far from all others and no second one agreed yet.
@@ -149,8 +147,8 @@ adds! {
     }
     ReplicaCounters {
         bad_header, bad_version, bad_payload, bad_type, truncated, bad_size, lost, before,
-        peer_restarts, received, sent, send_too_large, send_no_space, resend_no_space,
-        ends_unsent, absurd_ranges, jumps_doubted, resyncs_put_off,
+        peer_restarts, received, sent, send_too_large, send_no_space, ends_untold,
+        absurd_ranges, jumps_doubted, resyncs_put_off,
     }
     Counters {
         events, filtered, local, remote, bypass, inject, local_expectations,

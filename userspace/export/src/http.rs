@@ -30,11 +30,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+/// Bytes that a connection in memory ([`talk`]) holds in each direction.
+const PIPE_LEN: usize = 64 << 10;
 /// Connections at once, of all addresses together.
 pub const CONNECTIONS_MAX: usize = 8;
 /// How long a client may take to send its request's head.
@@ -334,6 +337,33 @@ fn respond(status: StatusCode, content_type: &'static str, text: String) -> Resp
 
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
+}
+
+/// Serves one connection in memory, for fuzzing: a client sends `said`, and closes its side. Returns what the client
+/// received, and what the server counted.
+///
+/// Must be called inside a tokio runtime.
+pub async fn talk<A: Answers>(answers: A, said: &[u8]) -> (Vec<u8>, HttpCounts) {
+    let (mut client, stream) = duplex(said.len().max(PIPE_LEN));
+    let (counters, places) = (Arc::<HttpCounters>::default(), Arc::new(Semaphore::new(1)));
+    let service = Arc::new(HttpService {
+        settings: Settings::default(),
+        answers: Arc::new(answers),
+        counters: Arc::clone(&counters),
+        places: Arc::clone(&places),
+    });
+    let mut heard = Vec::new();
+    if let Ok(place) = places.try_acquire_owned() {
+        let serve = service.serve(TokioIo::new(stream), None, place);
+        let ask = async {
+            // A server that does not want all of it may have closed the connection.
+            let _ = client.write_all(said).await;
+            let _ = client.shutdown().await;
+            let _ = client.read_to_end(&mut heard).await;
+        };
+        tokio::join!(serve, ask);
+    }
+    (heard, counters.read())
 }
 
 /// Requests `path` from the server at `listen` and returns the HTTP status of the answer.

@@ -3,7 +3,6 @@
 use super::*;
 use host::log::{Form as LogForm, Places};
 use std::sync::atomic::AtomicBool;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Far more than anything here takes.

@@ -30,6 +30,7 @@ mod feed;
 mod helper;
 mod peers;
 mod readiness;
+mod replication;
 mod service;
 mod turnover;
 
@@ -39,6 +40,7 @@ pub use feed::Feed;
 pub use helper::Helper;
 pub use peers::{Peer, Refused};
 pub use readiness::{NotReady, readiness};
+pub use replication::Replication;
 pub use service::{Bucket, Http, Reload};
 pub use turnover::{Lifetime, Lived, Turnover, Zone};
 
@@ -181,51 +183,6 @@ object! {
         receive_errors: u64,
         /// Datagrams and connections refused because they came from an address that is no link's destination address.
         refused: u64,
-    }
-}
-
-object! {
-    /// State of the replication.
-    Replication {
-        /// Messages sent.
-        sent: u64,
-        /// Messages received and understood.
-        received: u64,
-        /// Messages that never came.
-        lost: u64,
-        /// Messages that came after a later one.
-        before: u64,
-        /// Seconds since the peer was heard; `null` if it never was.
-        peer_heard_s: Option<u64>,
-        /// Whether all of the peer's flows have come in since they were asked for.
-        remote_complete: bool,
-        /// Whether no message of the peer is known to be missing.
-        remote_exact: bool,
-        /// Whether everything is being sent to the peer.
-        in_bulk: bool,
-        /// Restarts of the peer that were noticed.
-        peer_restarts: u64,
-        /// Messages refused, of whatever reason.
-        malformed: u64,
-        /// Of these: of another version.
-        bad_version: u64,
-        /// Of these: with a header that contradicts itself.
-        bad_header: u64,
-        /// Of these: with attributes that make no sense.
-        bad_payload: u64,
-        /// Of these: of a type that does not exist.
-        bad_type: u64,
-        /// Of these: datagrams that end inside a header.
-        truncated: u64,
-        /// Of these: of an impossible length.
-        bad_size: u64,
-        /// How long ago the oldest message was sent that the peer has not acknowledged, milliseconds, 0 if none waits;
-        /// `null` in a mode without acknowledgements.
-        lag_ms: Option<u64>,
-        /// Messages that fit into no datagram.
-        send_too_large: u64,
-        /// Messages that found the queue full.
-        send_no_space: u64,
     }
 }
 
@@ -419,7 +376,7 @@ impl Status {
             links: links(s),
             peers: s.peers.iter().map(Peer::of).collect(),
             refused: s.refused.as_ref().map(Refused::of),
-            replication: replication(s),
+            replication: Replication::of(s),
             events: events(s),
             queues: queues(s),
             work: Work {
@@ -509,31 +466,6 @@ fn links(s: &Report) -> Vec<Link> {
         refused: link.counters.refused,
     };
     group.links.iter().enumerate().map(one).collect()
-}
-
-fn replication(s: &Report) -> Replication {
-    let r = &s.counters.replica;
-    Replication {
-        sent: r.sent,
-        received: r.received,
-        lost: r.lost,
-        before: r.before,
-        peer_heard_s: s.standing.peer_heard.map(|ago| ago.as_secs()),
-        remote_complete: s.standing.remote_complete,
-        remote_exact: s.standing.remote_exact,
-        in_bulk: s.standing.in_bulk,
-        peer_restarts: r.peer_restarts,
-        malformed: r.malformed(),
-        bad_version: r.bad_version,
-        bad_header: r.bad_header,
-        bad_payload: r.bad_payload,
-        bad_type: r.bad_type,
-        truncated: r.truncated,
-        bad_size: r.bad_size,
-        lag_ms: s.lag.map(|lag| lag.as_millis() as u64),
-        send_too_large: r.send_too_large,
-        send_no_space: r.send_no_space,
-    }
 }
 
 /// Whether events come through another source than the one asked for, which can do less: only `auto` takes the hook

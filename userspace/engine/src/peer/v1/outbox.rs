@@ -459,7 +459,7 @@ impl Outbox {
             resend.give_up_end(self.column.ticket(slot));
         }
         Kept { column: &mut self.column, table }.release(slot);
-        counters.ends_unsent += 1;
+        counters.ends_untold += 1;
         self.forgotten = true;
         true
     }

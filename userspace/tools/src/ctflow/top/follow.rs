@@ -164,6 +164,29 @@ fn follow(place: &Place, mirror: &Mutex<Mirror>, watched: &Watched) -> Lapse {
     }
 }
 
+/// Feeds a mirror of at most `flows_max` flows with what a daemon could send, without a daemon, for fuzzing. Returns
+/// how far the mirror is then, and how many flows it holds.
+///
+/// # Errors
+/// If no pair of sockets can be made.
+pub fn heard(pieces: &[&[u8]], flows_max: usize) -> std::io::Result<(Stand, usize)> {
+    let (mirror, watched) = (Mutex::new(Mirror::new(flows_max)), Watched::default());
+    let place = Place { socket: PathBuf::from("feed"), namespace: None };
+    let (stream, _daemon) = UnixStream::pair()?;
+    stream.set_nonblocking(true)?;
+    let mut reader = Reader { place: &place, mirror: &mirror, watched: &watched, stream };
+    let mut waiting = Vec::new();
+    for piece in pieces {
+        waiting.extend_from_slice(piece);
+        if let Err(lapse) = reader.take(&mut waiting) {
+            watched.stand(Stand::Over(lapse));
+            break;
+        }
+    }
+    let stand = watched.line().stand.clone();
+    Ok((stand, locked(&mirror).len()))
+}
+
 fn silent(socket: &Path) -> Lapse {
     let seconds = SILENCE.as_secs();
     Lapse::new(

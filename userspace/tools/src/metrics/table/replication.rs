@@ -56,6 +56,31 @@ pub(super) static METRICS: &[Metric] = &[
             })
         },
     ),
+    counter(
+        "ctflow_replication_ends_untold",
+        &[],
+        "Ends of flows that the other node never received, because new flows needed their room (HashLimit). A transfer \
+         of all flows follows.",
+        |s| replicating(s, |status| status.replication.ends_untold),
+    ),
+    counter(
+        "ctflow_replication_ranges_absurd",
+        &[],
+        "Acknowledgements, and requests to send again, of numbers that were never given: a stranger on the link.",
+        |s| replicating(s, |status| status.replication.absurd_ranges),
+    ),
+    counter(
+        "ctflow_replication_jumps_doubted",
+        &[],
+        "Datagrams held back, because their numbers lay far from all others and no second one agreed yet.",
+        |s| replicating(s, |status| status.replication.jumps_doubted),
+    ),
+    counter(
+        "ctflow_replication_resyncs_put_off",
+        &[],
+        "Requests for all flows that were answered later, because the same node had sent several.",
+        |s| replicating(s, |status| status.replication.resyncs_put_off),
+    ),
     gauge(
         "ctflow_replication_remote_complete",
         &[],

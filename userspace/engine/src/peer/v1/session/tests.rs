@@ -548,7 +548,7 @@ fn an_end_that_is_given_up_for_want_of_room_is_made_good_by_a_transfer() {
     talk.sent(1);
     talk.kernel(2, Change::Destroy, 1);
     talk.kernel(3, Change::New, 3);
-    assert_eq!(talk.engine.counters().replica.ends_unsent, 1);
+    assert_eq!(talk.engine.counters().replica.ends_untold, 1);
     talk.wakes(4);
     talk.sent(4);
     assert_eq!(talk.bulks(), 1);
