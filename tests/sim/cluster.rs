@@ -376,8 +376,7 @@ impl Cluster {
         }
         if self.profile.moves > 0 && self.rng.chance(self.profile.moves) {
             self.trace.say(self.now, node, format_args!("another address"));
-            let now = self.now;
-            self.links[node].change_address(now);
+            self.links[node].change_address(self.now);
         }
         if self.profile.adapts > 0 && self.nodes[node].up && self.rng.chance(self.profile.adapts) {
             self.change_source(node)?;

@@ -179,11 +179,10 @@ impl V1 {
 
     /// Asks for what is held of silent peers: the peers that speak name the flows that are theirs.
     fn ask_successor(&mut self, node: &Node, now: Instant) {
-        let silence = node.config.replication.alive_after + limit::ALIVE_LATE;
-        let unasked = |peer: &Peer| peer.whole.asked_at().is_none() && !peer.whole.is_complete();
-        if !self.peers.left_behind(now, silence).any(|id| node.remote.holds_of(id)) {
+        if !self.holds_of_silent_peers(node, now) {
             return;
         }
+        let unasked = |peer: &Peer| peer.whole.asked_at().is_none() && !peer.whole.is_complete();
         let newest = self.peers.present(now).filter(|(_, peer)| unasked(peer)).last();
         if let Some((id, _)) = newest.filter(|(_, peer)| peer.whole.may_ask(now)) {
             self.ask(now, id);
@@ -271,9 +270,18 @@ impl V1 {
             let here = peer.is_quiet(nacks) && !peer.waits_for_missing();
             exact &= believed && here && peer.whole.is_exact(hole);
         }
-        // A peer that is there has sent something by then; of a node that was not heard yet, nothing is known.
-        let all = node.config.replication.alive_after + limit::ALIVE_LATE;
-        exact &= !self.peers.left_behind(now, all).any(|id| node.remote.holds_of(id));
-        (complete && now.since(self.began) >= all, exact)
+        exact &= !self.holds_of_silent_peers(node, now);
+        // Of a node that was not heard by then, nothing is known.
+        (complete && now.since(self.began) >= silence(node), exact)
     }
+
+    /// Whether flows are held of a peer that was left behind when another came.
+    fn holds_of_silent_peers(&self, node: &Node, now: Instant) -> bool {
+        self.peers.left_behind(now, silence(node)).any(|id| node.remote.holds_of(id))
+    }
+}
+
+/// After so long, a peer that is there has sent something.
+fn silence(node: &Node) -> Duration {
+    node.config.replication.alive_after + limit::ALIVE_LATE
 }
